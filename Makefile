@@ -1,0 +1,26 @@
+# make reproduce | make test: both make .venv, build and install what is not up to date, then run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= report
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find moenoise -name '*.py')
+
+.PHONY: reproduce test clean
+
+reproduce: $(VENV)/installed
+	$(BIN)/moenoise reproduce --preset paper --out $(OUT)
+
+test: $(VENV)/installed
+	$(BIN)/pytest
+
+$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]'
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "moenoise needs Python 3.11 or newer; say which: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist report *.egg-info moenoise/.libs moenoise/*.so

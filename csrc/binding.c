@@ -1,0 +1,837 @@
+/* Presents the kernels to Python as moenoise._core; the only file that knows Python and NumPy. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include <float.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#include "blas.h"
+#include "moenoise.h"
+
+_Static_assert(sizeof(npy_intp) == sizeof(ptrdiff_t), "index arrays are passed to the kernels as they are");
+
+/* Every function goes the same way: check the arguments, allocate the outputs and one workspace, run one kernel
+ * without the interpreter's lock, turn its status into an exception, release everything at `done`. */
+
+/* ---- checks: exact dtype, native, aligned, C order; the message names the argument ------------------------- */
+
+static const char *type_name(int type)
+{
+    return type == NPY_DOUBLE ? "float64" : type == NPY_UINT32 ? "uint32" : "intp";
+}
+
+static bool is_array(PyObject *object, const char *name, int type, int ndim)
+{
+    if (!PyArray_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be a NumPy array", name);
+        return false;
+    }
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_TYPE(array) != type) {
+        PyErr_Format(PyExc_TypeError, "%s must have dtype %s", name, type_name(type));
+        return false;
+    }
+    if (!PyArray_ISCARRAY_RO(array) || !PyArray_ISNOTSWAPPED(array)) {
+        PyErr_Format(PyExc_ValueError, "%s must be C-contiguous, aligned and in native byte order", name);
+        return false;
+    }
+    if (PyArray_NDIM(array) != ndim) {
+        PyErr_Format(PyExc_ValueError, "%s must have %d dimensions, got %d", name, ndim, PyArray_NDIM(array));
+        return false;
+    }
+    for (int i = 0; i < ndim; i++)
+        if (PyArray_DIM(array, i) < 1 || PyArray_DIM(array, i) > INT_MAX) {
+            PyErr_Format(PyExc_ValueError, "%s must have dimensions from 1 to %d, got %zd", name, INT_MAX,
+                         (Py_ssize_t)PyArray_DIM(array, i));
+            return false;
+        }
+    return true;
+}
+
+static bool has_length(PyObject *array, const char *name, int axis, npy_intp length)
+{
+    const npy_intp actual = PyArray_DIM((PyArrayObject *)array, axis);
+    if (actual == length)
+        return true;
+    PyErr_Format(PyExc_ValueError, "%s must have length %zd along axis %d, got %zd", name, (Py_ssize_t)length, axis,
+                 (Py_ssize_t)actual);
+    return false;
+}
+
+static bool is_true(bool condition, const char *message)
+{
+    if (!condition)
+        PyErr_SetString(PyExc_ValueError, message);
+    return condition;
+}
+
+static npy_intp length(PyObject *array, int axis) { return PyArray_DIM((PyArrayObject *)array, axis); }
+static double *doubles(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
+static ptrdiff_t *indices(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
+
+static bool is_vector(PyObject *object, const char *name, int type, npy_intp expected)
+{
+    return is_array(object, name, type, 1) && has_length(object, name, 0, expected);
+}
+
+static bool are_ids(PyObject *expert, npy_intp n, npy_intp k)
+{
+    if (!is_vector(expert, "expert", NPY_INTP, n))
+        return false;
+    for (npy_intp row = 0; row < n; row++)
+        if (indices(expert)[row] < 0 || indices(expert)[row] >= k)
+            return is_true(false, "expert must hold ids in 0..k-1");
+    return true;
+}
+
+static bool are_sizes(PyObject *sizes, npy_intp n)
+{
+    if (!is_array(sizes, "sizes", NPY_INTP, 1))
+        return false;
+    for (npy_intp i = 0, before = 0; i < length(sizes, 0); before = indices(sizes)[i++])
+        if (indices(sizes)[i] <= before || indices(sizes)[i] > n)
+            return is_true(false, "sizes must be increasing, at least 1 and at most the number of rows");
+    return true;
+}
+
+/* O& converters */
+static int to_uint64(PyObject *object, void *out)
+{
+    const unsigned long long value = PyLong_AsUnsignedLongLong(object);
+    *(uint64_t *)out = value;
+    return !(value == (unsigned long long)-1 && PyErr_Occurred());
+}
+
+static int to_uint32(PyObject *object, void *out)
+{
+    uint64_t wide;
+    if (!to_uint64(object, &wide))
+        return 0;
+    *(uint32_t *)out = (uint32_t)wide;
+    return is_true(wide <= UINT32_MAX, "stream and replicate must be below 2**32");
+}
+
+static moe_source make_source(uint64_t key, uint32_t replicate, uint32_t stream)
+{
+    return (moe_source){{(uint32_t)key, (uint32_t)(key >> 32)}, replicate, stream};
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------ */
+
+static PyObject *new_array(int type, int ndim, npy_intp first, npy_intp second)
+{
+    npy_intp shape[2] = {first, second};
+    return PyArray_SimpleNew(ndim, shape, type);
+}
+
+static double *new_workspace(size_t count)
+{
+    if (count > PY_SSIZE_T_MAX / sizeof(double)) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    double *memory = PyMem_Malloc((count + 1) * sizeof(double));
+    if (memory == NULL)
+        PyErr_NoMemory();
+    return memory;
+}
+
+/* The blocks' tables, checked: sizes at least 1 that sum to d (d < 0: whatever they sum to). */
+static bool make_blocks(PyObject *block_sizes, npy_intp d, moe_blocks *blocks, ptrdiff_t **tables)
+{
+    if (!is_array(block_sizes, "block_sizes", NPY_INTP, 1))
+        return false;
+    const npy_intp k = length(block_sizes, 0);
+    ptrdiff_t *offset = PyMem_Malloc(2 * (size_t)(k + 1) * sizeof *offset), *square = offset + k + 1;
+    if (offset == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    *tables = offset;
+    *blocks = (moe_blocks){.k = k, .size = indices(block_sizes), .offset = offset, .square = square};
+    offset[0] = square[0] = 0;
+    for (npy_intp i = 0; i < k; i++) {
+        const ptrdiff_t size = blocks->size[i];
+        if (!is_true(size >= 1 && size <= INT_MAX - offset[i], "block_sizes must be positive and sum to below 2**31"))
+            return false;
+        offset[i + 1] = offset[i] + size;
+        square[i + 1] = square[i] + size * size;
+        if (size > blocks->largest)
+            blocks->largest = size;
+    }
+    blocks->d = offset[k];
+    return is_true(d < 0 || blocks->d == d, "block_sizes must sum to the number of columns");
+}
+
+/* The rows by expert: order (n), start (k + 1) and counts (k) in one piece. */
+static ptrdiff_t *make_buckets(PyObject *expert, npy_intp n, npy_intp k, ptrdiff_t **start, ptrdiff_t **counts)
+{
+    ptrdiff_t *order = PyMem_Malloc((size_t)(n + 2 * k + 1) * sizeof *order);
+    if (order == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *start = order + n;
+    *counts = *start + k + 1;
+    moe_bucket(indices(expert), n, k, order, *start);
+    for (npy_intp i = 0; i < k; i++)
+        (*counts)[i] = (*start)[i + 1] - (*start)[i];
+    return order;
+}
+
+static bool every_expert_has_rows(const ptrdiff_t *counts, npy_intp k)
+{
+    for (npy_intp i = 0; i < k; i++)
+        if (counts[i] == 0) {
+            PyErr_Format(PyExc_ValueError, "expert must give every expert rows: expert %zd has none", (Py_ssize_t)i);
+            return false;
+        }
+    return true;
+}
+
+/* ---- running without the lock, and Ctrl-C ------------------------------------------------------------------ */
+
+typedef struct {
+    PyThreadState *thread;
+    struct timespec last;
+} watch;
+
+/* Takes the lock back at most every 50 ms to let Python handle signals. */
+static int check_signals(void *context)
+{
+    watch *w = context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double elapsed =
+        (double)(now.tv_sec - w->last.tv_sec) + 1e-9 * (double)(now.tv_nsec - w->last.tv_nsec);
+    if (elapsed < 0.05)
+        return 0;
+    w->last = now;
+    PyEval_RestoreThread(w->thread);
+    const int stop = PyErr_CheckSignals();
+    w->thread = PyEval_SaveThread();
+    return stop;
+}
+
+#define RUN(watch_, interrupt_)                                   \
+    watch watch_;                                                 \
+    const moe_interrupt interrupt_ = {check_signals, &watch_};    \
+    clock_gettime(CLOCK_MONOTONIC, &watch_.last);                 \
+    watch_.thread = PyEval_SaveThread()
+
+#define END_RUN(watch_) PyEval_RestoreThread(watch_.thread)
+
+/* The one way from a status to an exception. */
+static bool succeeded(moe_status status)
+{
+    if (status == MOE_OK)
+        return true;
+    if (status == MOE_INTERRUPTED)
+        return false; /* the handler's exception is set */
+    if (status == MOE_NOT_POSITIVE_SEMIDEFINITE) {
+        PyErr_SetString(PyExc_ValueError, moe_status_message(status));
+        return false;
+    }
+    PyObject *linalg = PyImport_ImportModule("numpy.linalg");
+    PyObject *error = linalg ? PyObject_GetAttrString(linalg, "LinAlgError") : NULL;
+    if (error != NULL)
+        PyErr_SetString(error, moe_status_message(status));
+    Py_XDECREF(error);
+    Py_XDECREF(linalg);
+    return false;
+}
+
+/* ---- random numbers ---------------------------------------------------------------------------------------- */
+
+static PyObject *core_philox4x32(PyObject *module, PyObject *args)
+{
+    PyObject *counter, *key, *out = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO", &counter, &key))
+        return NULL;
+    if (!is_array(counter, "counter", NPY_UINT32, 2) || !has_length(counter, "counter", 1, 4) ||
+        !is_array(key, "key", NPY_UINT32, 2) || !has_length(key, "key", 1, 2) ||
+        !has_length(key, "key", 0, length(counter, 0)))
+        return NULL;
+    const npy_intp count = length(counter, 0);
+    out = new_array(NPY_UINT32, 2, count, 4);
+    if (out == NULL)
+        return NULL;
+    const uint32_t *c = PyArray_DATA((PyArrayObject *)counter), *k = PyArray_DATA((PyArrayObject *)key);
+    uint32_t *o = PyArray_DATA((PyArrayObject *)out);
+    for (npy_intp i = 0; i < count; i++)
+        moe_philox(c + 4 * i, k + 2 * i, o + 4 * i);
+    return out;
+}
+
+typedef void (*fill_function)(moe_source, uint64_t, ptrdiff_t, double *);
+
+static PyObject *fill(PyObject *args, fill_function function)
+{
+    enum { STEP = 1 << 20 };
+    uint64_t key, first;
+    uint32_t stream, replicate;
+    Py_ssize_t count;
+    moe_status status = MOE_OK;
+    if (!PyArg_ParseTuple(args, "O&O&O&O&n", to_uint64, &key, to_uint32, &stream, to_uint32, &replicate, to_uint64,
+                          &first, &count))
+        return NULL;
+    if (!is_true(count >= 0, "count must not be negative"))
+        return NULL;
+    PyObject *out = new_array(NPY_DOUBLE, 1, count, 0);
+    if (out == NULL)
+        return NULL;
+    RUN(w, interrupt);
+    for (Py_ssize_t done = 0; done < count && status == MOE_OK; done += STEP) {
+        function(make_source(key, replicate, stream), first + (uint64_t)done,
+                 count - done < STEP ? count - done : STEP, doubles(out) + done);
+        status = moe_stop(&interrupt) ? MOE_INTERRUPTED : MOE_OK;
+    }
+    END_RUN(w);
+    if (!succeeded(status))
+        Py_CLEAR(out);
+    return out;
+}
+
+static PyObject *core_standard_normal(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return fill(args, moe_normal);
+}
+
+static PyObject *core_uniform(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return fill(args, moe_uniform);
+}
+
+/* ---- designs ----------------------------------------------------------------------------------------------- */
+
+static PyObject *core_balanced_assignment(PyObject *module, PyObject *args)
+{
+    PyObject *probabilities, *expert = NULL;
+    Py_ssize_t n;
+    double *work = NULL;
+    moe_status status;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "On", &probabilities, &n))
+        return NULL;
+    if (!is_array(probabilities, "probabilities", NPY_DOUBLE, 1) || !is_true(n >= 1, "n must be at least 1"))
+        return NULL;
+    const npy_intp k = length(probabilities, 0);
+    double sum = 0.0;
+    for (npy_intp i = 0; i < k; i++) {
+        if (!is_true(doubles(probabilities)[i] > 0.0, "probabilities must be positive"))
+            return NULL;
+        sum += doubles(probabilities)[i];
+    }
+    if (!is_true(sum > 1.0 - 1e-9 && sum < 1.0 + 1e-9, "probabilities must sum to 1"))
+        return NULL;
+    expert = new_array(NPY_INTP, 1, n, 0);
+    work = new_workspace(moe_balance_workspace(k));
+    if (expert == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    status = moe_balance(doubles(probabilities), k, n, indices(expert), work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    if (!good)
+        Py_CLEAR(expert);
+    return expert;
+}
+
+static PyObject *core_psd_factor(PyObject *module, PyObject *args)
+{
+    PyObject *covariance, *factor = NULL, *permutation = NULL, *result = NULL;
+    ptrdiff_t rank;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O", &covariance))
+        return NULL;
+    if (!is_array(covariance, "covariance", NPY_DOUBLE, 2) ||
+        !has_length(covariance, "covariance", 1, length(covariance, 0)))
+        return NULL;
+    const npy_intp m = length(covariance, 0);
+    factor = new_array(NPY_DOUBLE, 2, m, m);
+    permutation = new_array(NPY_INTP, 1, m, 0);
+    if (factor == NULL || permutation == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status =
+        moe_psd_factor(doubles(covariance), m, doubles(factor), indices(permutation), &rank, &interrupt);
+    END_RUN(w);
+    if (succeeded(status))
+        result = Py_BuildValue("OOn", factor, permutation, (Py_ssize_t)rank);
+done:
+    Py_XDECREF(factor);
+    Py_XDECREF(permutation);
+    return result;
+}
+
+static PyObject *core_block_design(PyObject *module, PyObject *args)
+{
+    PyObject *expert, *block_sizes, *factors, *permutations, *coef;
+    PyObject *features = NULL, *response = NULL, *result = NULL;
+    uint64_t key, first_row;
+    uint32_t replicate, signal, noise;
+    double deviation, *work = NULL;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O&O&O&O&O&OOOOOd", to_uint64, &key, to_uint32, &replicate, to_uint32, &signal,
+                          to_uint32, &noise, to_uint64, &first_row, &expert, &block_sizes, &factors, &permutations,
+                          &coef, &deviation))
+        return NULL;
+    if (!make_blocks(block_sizes, -1, &blocks, &tables) || !is_array(expert, "expert", NPY_INTP, 1) ||
+        !are_ids(expert, length(expert, 0), blocks.k) ||
+        !is_vector(factors, "factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
+        !is_vector(permutations, "permutations", NPY_INTP, blocks.d) ||
+        !is_vector(coef, "coef", NPY_DOUBLE, blocks.d) ||
+        !is_true(deviation >= 0.0 && deviation <= DBL_MAX, "noise_deviation must be finite and not negative"))
+        goto done;
+    for (npy_intp i = 0; i < blocks.k; i++)
+        for (npy_intp j = blocks.offset[i]; j < blocks.offset[i + 1]; j++)
+            if (!is_true(indices(permutations)[j] >= 0 && indices(permutations)[j] < blocks.size[i],
+                         "permutations must hold indices within their block"))
+                goto done;
+    const npy_intp n = length(expert, 0);
+    features = new_array(NPY_DOUBLE, 2, n, blocks.d);
+    response = new_array(NPY_DOUBLE, 1, n, 0);
+    work = new_workspace(moe_design_workspace(&blocks));
+    if (features == NULL || response == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status =
+        moe_design(&blocks, doubles(factors), indices(permutations), doubles(coef), deviation,
+                   make_source(key, replicate, signal), make_source(key, replicate, noise), indices(expert),
+                   first_row, n, doubles(features), doubles(response), work, &interrupt);
+    END_RUN(w);
+    if (succeeded(status))
+        result = PyTuple_Pack(2, features, response);
+done:
+    PyMem_Free(work);
+    PyMem_Free(tables);
+    Py_XDECREF(features);
+    Py_XDECREF(response);
+    return result;
+}
+
+static PyObject *core_spectral_block(PyObject *module, PyObject *args)
+{
+    PyObject *singular_values, *out = NULL;
+    uint64_t key;
+    uint32_t replicate, left, right;
+    Py_ssize_t n, d;
+    double *work = NULL;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O&O&O&O&Onn", to_uint64, &key, to_uint32, &replicate, to_uint32, &left, to_uint32,
+                          &right, &singular_values, &n, &d))
+        return NULL;
+    if (!is_true(n >= 1 && n <= INT_MAX && d >= 1 && d <= INT_MAX, "n and d must be from 1 to 2**31 - 1") ||
+        !is_vector(singular_values, "singular_values", NPY_DOUBLE, n < d ? n : d))
+        return NULL;
+    out = new_array(NPY_DOUBLE, 2, n, d);
+    work = new_workspace(moe_spectral_workspace(n, d));
+    if (out == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_spectral(doubles(singular_values), n, d, make_source(key, replicate, left),
+                                           make_source(key, replicate, right), doubles(out), work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    if (!good)
+        Py_CLEAR(out);
+    return out;
+}
+
+/* ---- least squares ----------------------------------------------------------------------------------------- */
+
+static bool is_method(int method, double rcond)
+{
+    return is_true(method >= MOE_AUTO && method <= MOE_SVD, "method must be one of the METHOD_ codes") &&
+           is_true(rcond < 1.0, "rcond must be below 1");
+}
+
+static PyObject *core_lstsq(PyObject *module, PyObject *args)
+{
+    PyObject *X, *Y, *coef = NULL, *result = NULL;
+    double rcond, *work = NULL;
+    int method;
+    ptrdiff_t rank = 0, used = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOdi", &X, &Y, &rcond, &method))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !has_length(Y, "Y", 0, length(X, 0)) || !is_method(method, rcond))
+        return NULL;
+    const npy_intp n = length(X, 0), d = length(X, 1), m = length(Y, 1);
+    coef = new_array(NPY_DOUBLE, 2, d, m);
+    work = new_workspace(moe_lstsq_workspace(n, d, m, (moe_method)method));
+    if (coef == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_lstsq(doubles(X), doubles(Y), n, d, m, rcond, (moe_method)method, doubles(coef),
+                                        &rank, &used, work, &interrupt);
+    END_RUN(w);
+    if (succeeded(status))
+        result = Py_BuildValue("Onn", coef, (Py_ssize_t)rank, (Py_ssize_t)used);
+done:
+    PyMem_Free(work);
+    Py_XDECREF(coef);
+    return result;
+}
+
+static PyObject *core_block_lstsq(PyObject *module, PyObject *args)
+{
+    PyObject *X, *Y, *expert, *block_sizes;
+    PyObject *coef = NULL, *rank = NULL, *used = NULL, *result = NULL;
+    double rcond, *work = NULL;
+    int method;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOdi", &X, &Y, &expert, &block_sizes, &rcond, &method))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !has_length(Y, "Y", 0, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !are_ids(expert, length(X, 0), blocks.k) || !is_method(method, rcond))
+        goto done;
+    const npy_intp n = length(X, 0), m = length(Y, 1);
+    order = make_buckets(expert, n, blocks.k, &start, &counts);
+    if (order == NULL || !every_expert_has_rows(counts, blocks.k))
+        goto done;
+    coef = new_array(NPY_DOUBLE, 2, blocks.d, m);
+    rank = new_array(NPY_INTP, 1, blocks.k, 0);
+    used = new_array(NPY_INTP, 1, blocks.k, 0);
+    work = new_workspace(moe_block_lstsq_workspace(&blocks, counts, m, (moe_method)method));
+    if (coef == NULL || rank == NULL || used == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status =
+        moe_block_lstsq(doubles(X), doubles(Y), &blocks, order, start, m, rcond, (moe_method)method, doubles(coef),
+                        indices(rank), indices(used), work, &interrupt);
+    END_RUN(w);
+    if (succeeded(status))
+        result = PyTuple_Pack(3, coef, rank, used);
+done:
+    PyMem_Free(work);
+    PyMem_Free(order);
+    PyMem_Free(tables);
+    Py_XDECREF(coef);
+    Py_XDECREF(rank);
+    Py_XDECREF(used);
+    return result;
+}
+
+static PyObject *core_learning_curve(PyObject *module, PyObject *args)
+{
+    PyObject *X, *y, *sizes, *coef = NULL;
+    double *work = NULL;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO", &X, &y, &sizes))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_vector(y, "y", NPY_DOUBLE, length(X, 0)) ||
+        !are_sizes(sizes, length(X, 0)))
+        return NULL;
+    const npy_intp d = length(X, 1), n_sizes = length(sizes, 0), n = indices(sizes)[n_sizes - 1];
+    coef = new_array(NPY_DOUBLE, 2, n_sizes, d);
+    work = new_workspace(moe_curve_workspace(n, d, n_sizes));
+    if (coef == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status =
+        moe_curve(doubles(X), doubles(y), d, indices(sizes), n_sizes, doubles(coef), work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    if (!good)
+        Py_CLEAR(coef);
+    return coef;
+}
+
+static PyObject *core_block_learning_curve(PyObject *module, PyObject *args)
+{
+    PyObject *X, *y, *expert, *block_sizes, *sizes, *coef = NULL;
+    double *work = NULL;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOO", &X, &y, &expert, &block_sizes, &sizes))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_vector(y, "y", NPY_DOUBLE, length(X, 0)) ||
+        !are_sizes(sizes, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !are_ids(expert, length(X, 0), blocks.k))
+        goto done;
+    const npy_intp n_sizes = length(sizes, 0);
+    order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
+    if (order == NULL)
+        goto done;
+    coef = new_array(NPY_DOUBLE, 2, n_sizes, blocks.d);
+    work = new_workspace(moe_block_curve_workspace(&blocks, counts, n_sizes));
+    if (coef == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_block_curve(doubles(X), doubles(y), &blocks, order, start, indices(sizes), n_sizes,
+                                              doubles(coef), work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    PyMem_Free(order);
+    PyMem_Free(tables);
+    if (!good)
+        Py_CLEAR(coef);
+    return coef;
+}
+
+/* ---- gradient descent -------------------------------------------------------------------------------------- */
+
+static bool is_problem(PyObject *X, PyObject *y, PyObject *coef)
+{
+    return is_array(X, "X", NPY_DOUBLE, 2) && is_vector(y, "y", NPY_DOUBLE, length(X, 0)) &&
+           is_vector(coef, "coef", NPY_DOUBLE, length(X, 1));
+}
+
+static PyObject *core_gradient(PyObject *module, PyObject *args)
+{
+    PyObject *X, *y, *coef, *gradient = NULL;
+    double *work = NULL, residual2;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO", &X, &y, &coef) || !is_problem(X, y, coef))
+        return NULL;
+    const npy_intp n = length(X, 0), d = length(X, 1);
+    gradient = new_array(NPY_DOUBLE, 1, d, 0);
+    work = new_workspace(moe_gradient_workspace(n, d));
+    if (gradient == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_gradient(doubles(X), doubles(y), doubles(coef), n, d, doubles(gradient),
+                                           &residual2, work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    if (!good)
+        Py_CLEAR(gradient);
+    return gradient;
+}
+
+static PyObject *core_gradient_descent(PyObject *module, PyObject *args)
+{
+    PyObject *X, *y, *start, *coef = NULL, *norms = NULL, *result = NULL;
+    Py_ssize_t steps;
+    ptrdiff_t done_steps;
+    double step_size, tol, *work = NULL, *trace = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOndd", &X, &y, &start, &steps, &step_size, &tol) || !is_problem(X, y, start) ||
+        !is_true(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
+        return NULL;
+    const npy_intp n = length(X, 0), d = length(X, 1);
+    coef = new_array(NPY_DOUBLE, 1, d, 0);
+    trace = new_workspace((size_t)steps + 1);
+    work = new_workspace(moe_descent_workspace(n, d));
+    if (coef == NULL || trace == NULL || work == NULL)
+        goto done;
+    memcpy(doubles(coef), doubles(start), (size_t)d * sizeof(double));
+    RUN(w, interrupt);
+    const moe_status status = moe_descent(doubles(X), doubles(y), n, d, steps, step_size, tol, doubles(coef), trace,
+                                          &done_steps, work, &interrupt);
+    END_RUN(w);
+    if (!succeeded(status))
+        goto done;
+    norms = new_array(NPY_DOUBLE, 1, done_steps + 1, 0);
+    if (norms == NULL)
+        goto done;
+    memcpy(doubles(norms), trace, (size_t)(done_steps + 1) * sizeof(double));
+    result = PyTuple_Pack(2, coef, norms);
+done:
+    PyMem_Free(work);
+    PyMem_Free(trace);
+    Py_XDECREF(coef);
+    Py_XDECREF(norms);
+    return result;
+}
+
+/* ---- routing ----------------------------------------------------------------------------------------------- */
+
+static PyObject *core_block_covariance(PyObject *module, PyObject *args)
+{
+    PyObject *X, *expert, *block_sizes, *covariances = NULL, *rows = NULL, *result = NULL;
+    double *work = NULL, off_block;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO", &X, &expert, &block_sizes))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !are_ids(expert, length(X, 0), blocks.k))
+        goto done;
+    order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
+    if (order == NULL || !every_expert_has_rows(counts, blocks.k))
+        goto done;
+    covariances = new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0);
+    rows = new_array(NPY_INTP, 1, blocks.k, 0);
+    work = new_workspace(moe_covariance_workspace(&blocks));
+    if (covariances == NULL || rows == NULL || work == NULL)
+        goto done;
+    memcpy(indices(rows), counts, (size_t)blocks.k * sizeof *counts);
+    RUN(w, interrupt);
+    const moe_status status =
+        moe_covariance(doubles(X), &blocks, order, start, doubles(covariances), &off_block, work, &interrupt);
+    END_RUN(w);
+    if (succeeded(status))
+        result = Py_BuildValue("OOd", covariances, rows, off_block);
+done:
+    PyMem_Free(work);
+    PyMem_Free(order);
+    PyMem_Free(tables);
+    Py_XDECREF(covariances);
+    Py_XDECREF(rows);
+    return result;
+}
+
+static PyObject *core_qda_factor(PyObject *module, PyObject *args)
+{
+    PyObject *covariances, *block_sizes, *factors = NULL, *log_determinants = NULL, *result = NULL;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL, failed = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO", &covariances, &block_sizes))
+        return NULL;
+    if (!make_blocks(block_sizes, -1, &blocks, &tables) ||
+        !is_vector(covariances, "covariances", NPY_DOUBLE, blocks.square[blocks.k]))
+        goto done;
+    factors = new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0);
+    log_determinants = new_array(NPY_DOUBLE, 1, blocks.k, 0);
+    if (factors == NULL || log_determinants == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_qda_factor(doubles(covariances), &blocks, doubles(factors),
+                                             doubles(log_determinants), &failed, &interrupt);
+    END_RUN(w);
+    if (status == MOE_NOT_POSITIVE_DEFINITE)
+        PyErr_Format(PyExc_ValueError, "the covariance of expert %zd is not positive definite", (Py_ssize_t)failed);
+    else if (succeeded(status))
+        result = PyTuple_Pack(2, factors, log_determinants);
+done:
+    PyMem_Free(tables);
+    Py_XDECREF(factors);
+    Py_XDECREF(log_determinants);
+    return result;
+}
+
+static PyObject *core_qda_scores(PyObject *module, PyObject *args)
+{
+    PyObject *X, *block_sizes, *factors, *constants, *scores = NULL;
+    double precision, *work = NULL;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOd", &X, &block_sizes, &factors, &constants, &precision))
+        return NULL;
+    if (!is_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !is_vector(factors, "inverse_factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
+        !is_vector(constants, "constants", NPY_DOUBLE, blocks.k))
+        goto done;
+    const npy_intp n = length(X, 0);
+    scores = new_array(NPY_DOUBLE, 2, n, blocks.k);
+    work = new_workspace(moe_qda_scores_workspace(&blocks));
+    if (scores == NULL || work == NULL)
+        goto done;
+    RUN(w, interrupt);
+    const moe_status status = moe_qda_scores(doubles(X), n, &blocks, doubles(factors), doubles(constants), precision,
+                                             doubles(scores), work, &interrupt);
+    END_RUN(w);
+    good = succeeded(status);
+done:
+    PyMem_Free(work);
+    PyMem_Free(tables);
+    if (!good)
+        Py_CLEAR(scores);
+    return scores;
+}
+
+/* ---- the module -------------------------------------------------------------------------------------------- */
+
+static PyObject *core_blas_info(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return Py_BuildValue("(ss)", blas_get_config(), blas_get_corename());
+}
+
+#define ENTRY(name, signature) {#name, core_##name, METH_VARARGS, #name signature}
+
+static PyMethodDef methods[] = {
+    ENTRY(philox4x32, "(counter, key)\n--\n\nPhilox4x32-10 of each row's counter (m, 4) and key (m, 2)."),
+    ENTRY(standard_normal, "(key, stream, replicate, first, count)\n--\n\nA stretch of a source's normals."),
+    ENTRY(uniform, "(key, stream, replicate, first, count)\n--\n\nA stretch of a source's uniforms in [0, 1)."),
+    ENTRY(balanced_assignment, "(probabilities, n)\n--\n\nExperts of n rows, balanced at every prefix."),
+    ENTRY(psd_factor, "(covariance)\n--\n\n(factor, permutation, rank) of a positive semidefinite matrix."),
+    ENTRY(block_design, "(key, replicate, signal, noise, first_row, expert, block_sizes, factors, permutations, coef, "
+                        "noise_deviation)\n--\n\n(features, response) of a noisy block design."),
+    ENTRY(spectral_block, "(key, replicate, left, right, singular_values, n, d)\n--\n\nA matrix of given spectrum."),
+    ENTRY(lstsq, "(X, Y, rcond, method)\n--\n\n(coef, rank, method used) of the minimum-norm fit."),
+    ENTRY(block_lstsq, "(X, Y, expert, block_sizes, rcond, method)\n--\n\n(coef, ranks, methods) of the experts."),
+    ENTRY(learning_curve, "(X, y, sizes)\n--\n\nThe minimum-norm fits of the first n rows, for each n of sizes."),
+    ENTRY(block_learning_curve, "(X, y, expert, block_sizes, sizes)\n--\n\nThe experts' fits, for each n of sizes."),
+    ENTRY(gradient, "(X, y, coef)\n--\n\nX'(X coef - y)."),
+    ENTRY(gradient_descent, "(X, y, coef, steps, step_size, tol)\n--\n\n(coef, residual norms)."),
+    ENTRY(block_covariance, "(X, expert, block_sizes)\n--\n\n(covariances, counts, off-block sum of squares)."),
+    ENTRY(qda_factor, "(covariances, block_sizes)\n--\n\n(inverse factors, log determinants)."),
+    ENTRY(qda_scores, "(X, block_sizes, inverse_factors, constants, noise_precision)\n--\n\nScores (n, k)."),
+    {"blas_info", core_blas_info, METH_NOARGS,
+     "blas_info()\n--\n\n(configuration, kernel) of the linear algebra library in use."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int execute(PyObject *module)
+{
+    if (PyArray_ImportNumPyAPI() < 0)
+        return -1;
+    blas_set_num_threads(1); /* threads belong outside: the kernels release the lock */
+    return PyModule_AddIntConstant(module, "METHOD_AUTO", MOE_AUTO) ||
+           PyModule_AddIntConstant(module, "METHOD_NORMAL", MOE_NORMAL) ||
+           PyModule_AddIntConstant(module, "METHOD_ORTHOGONAL", MOE_ORTHOGONAL) ||
+           PyModule_AddIntConstant(module, "METHOD_SVD", MOE_SVD);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED}, /* NumPy's C API is per process */
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "moenoise._core",
+    .m_doc = "The kernels. Arrays must be exactly as asked for: moenoise's Python functions coerce and check.",
+    .m_size = 0,
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,49 @@
+/* The BLAS and LAPACK routines in use, under one name whatever prefix the library's symbols carry. */
+#ifndef MOE_BLAS_H
+#define MOE_BLAS_H
+
+#include <cblas.h>
+#include <lapacke.h>
+
+#ifndef MOE_BLAS_PREFIX
+#define MOE_BLAS_PREFIX /* none: the system's OpenBLAS */
+#endif
+#define MOE_JOIN_EXPANDED(prefix, name) prefix##name
+#define MOE_JOIN(prefix, name) MOE_JOIN_EXPANDED(prefix, name)
+#define MOE_BLAS(name) MOE_JOIN(MOE_BLAS_PREFIX, name)
+
+#define blas_set_num_threads MOE_BLAS(openblas_set_num_threads)
+#define blas_get_corename MOE_BLAS(openblas_get_corename)
+#define blas_get_config MOE_BLAS(openblas_get_config)
+
+#define blas_dnrm2 MOE_BLAS(cblas_dnrm2)
+#define blas_daxpy MOE_BLAS(cblas_daxpy)
+#define blas_dgemv MOE_BLAS(cblas_dgemv)
+#define blas_dgemm MOE_BLAS(cblas_dgemm)
+#define blas_dsyrk MOE_BLAS(cblas_dsyrk)
+#define blas_dtrsm MOE_BLAS(cblas_dtrsm)
+#define blas_dtrmm MOE_BLAS(cblas_dtrmm)
+
+#define lapack_dlansy MOE_BLAS(LAPACKE_dlansy_work)
+#define lapack_dpotrf MOE_BLAS(LAPACKE_dpotrf_work)
+#define lapack_dpocon MOE_BLAS(LAPACKE_dpocon_work)
+#define lapack_dpotrs MOE_BLAS(LAPACKE_dpotrs_work)
+#define lapack_dtrtri MOE_BLAS(LAPACKE_dtrtri_work)
+#define lapack_dgeqrf MOE_BLAS(LAPACKE_dgeqrf_work)
+#define lapack_dormqr MOE_BLAS(LAPACKE_dormqr_work)
+#define lapack_dtzrzf MOE_BLAS(LAPACKE_dtzrzf_work)
+#define lapack_dormrz MOE_BLAS(LAPACKE_dormrz_work)
+#define lapack_dgelsd MOE_BLAS(LAPACKE_dgelsd_work)
+
+/* Steps of LAPACK's gelsy that have no C interface. */
+#define lapack_dlaqps MOE_BLAS(dlaqps_)
+#define lapack_dlaic1 MOE_BLAS(dlaic1_)
+
+/* Up to nb columns of a QR factorisation with column pivoting; kb of them were done. */
+void lapack_dlaqps(const int *m, const int *n, const int *offset, const int *nb, int *kb, double *a, const int *lda,
+                   int *jpvt, double *tau, double *vn1, double *vn2, double *auxv, double *f, const int *ldf);
+/* One step of incremental condition estimation. */
+void lapack_dlaic1(const int *job, const int *j, const double *x, const double *sest, const double *w,
+                   const double *gamma, double *sestpr, double *s, double *c);
+
+#endif

@@ -1,0 +1,60 @@
+/* Parts that several kernels use; not part of the contract. */
+#ifndef MOE_INTERNAL_H
+#define MOE_INTERNAL_H
+
+#include <float.h>
+
+#include "moenoise.h"
+
+static inline ptrdiff_t moe_min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static inline ptrdiff_t moe_max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static inline size_t moe_larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Sizes of memory saturate at SIZE_MAX instead of wrapping round. */
+static inline size_t moe_plus(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+static inline size_t moe_times(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
+
+/* How many rows (or columns) of `width` doubles make one step between two checks for an interrupt. */
+static inline ptrdiff_t moe_step(ptrdiff_t doubles, ptrdiff_t width) { return moe_max(1, doubles / moe_max(1, width)); }
+
+/* ---- philox.c ---- words of blocks first .. first+count-1, rounded up to a multiple of 8 blocks */
+void moe_philox_blocks(moe_source source, uint64_t first, ptrdiff_t count, uint64_t *high, uint64_t *low);
+
+/* ---- gram.c ---- least squares through the Gram matrix of the shorter side; symmetric matrices are column-major
+ * with their lower triangle in use, right-hand sides and coefficients column-major */
+
+/* The normal equations are trusted below this reciprocal condition of the Gram matrix (condition 1e3 of X). */
+#define MOE_GRAM_WELL_CONDITIONED 1e-6
+/* Below this they are singular to working precision. */
+#define MOE_GRAM_SINGULAR 1e-12
+
+/* G += X'X (d x d). */
+moe_status moe_gram_columns(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, double *G,
+                            const moe_interrupt *interrupt);
+/* G = XX' (n x n). */
+moe_status moe_gram_rows(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, double *G,
+                         const moe_interrupt *interrupt);
+/* B += X'Y. */
+void moe_project(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
+                 double *B /* d x m */);
+/* The largest column sum of a symmetric matrix. */
+double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *workspace /* s */);
+/* Overwrites G by its Cholesky factor; `valid`: the size of the leading block that could be factored. */
+moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt);
+/* The reciprocal condition (1-norm) of the leading s x s block, of the given norm, behind a factor. */
+double moe_cholesky_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 4 s */);
+/* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
+size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m);
+void moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
+                       const double *L /* d x d */, double *coef /* in: X'Y */, double *workspace);
+size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m);
+void moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
+                    const double *L /* leading n x n block */, ptrdiff_t ld, double *coef, double *workspace);
+
+/* ---- orthogonal.c ---- by complete orthogonal factorisation, or by the singular value decomposition */
+size_t moe_orthogonal_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_method method);
+moe_status moe_orthogonal(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
+                          ptrdiff_t m, double rcond, moe_method method, double *coef /* d x m, row-major */,
+                          ptrdiff_t *rank, double *workspace, const moe_interrupt *interrupt);
+
+#endif

@@ -1,0 +1,51 @@
+"""When does a mixture of experts beat one dense model because its inputs are noisy, and by how much?
+
+Three ways to an answer, side by side: closed-form theory (`moenoise.theory`), draws of the model (`BlockModel`,
+`spectral_design`) with fast fits of it (`lstsq`, `block_lstsq`, `learning_curve`, ...), and scikit-learn estimators
+(`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation.
+"""
+
+from . import theory
+from ._version import __version__
+from .designs import spectral_design, standard_normal
+from .linear import block_learning_curve, block_lstsq, gradient_descent, learning_curve, lstsq
+from .model import BlockModel
+
+# Imported when first used: they bring scikit-learn, matplotlib or scipy.stats.
+_LAZY = {
+    "QDARouter": "router",
+    "DenseRegressor": "estimators",
+    "ExpertsRegressor": "estimators",
+    "reproduce": "reproduction",
+}
+
+__all__ = [
+    "BlockModel",
+    "DenseRegressor",
+    "ExpertsRegressor",
+    "QDARouter",
+    "__version__",
+    "block_learning_curve",
+    "block_lstsq",
+    "gradient_descent",
+    "learning_curve",
+    "lstsq",
+    "reproduce",
+    "spectral_design",
+    "standard_normal",
+    "theory",
+]
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,206 @@
+"""The one place where a user's values are coerced and checked.
+
+Every function takes the value and the name the user knows it by, returns the
+coerced value, and raises TypeError (wrong kind) or ValueError (wrong value)
+naming the argument and what was expected. Nothing here writes to its input.
+"""
+
+import math
+import numbers
+
+import numpy as np
+
+# OpenBLAS and LAPACKE are built with 32-bit integers.
+MAX_DIMENSION = np.iinfo(np.int32).max
+
+
+def as_array(value, name, ndim, *, allow_empty=False):
+    """`value` as a finite, C-contiguous float64 array with `ndim` dimensions (an int or a tuple of ints).
+
+    Returns the value itself where it already has that form.
+    """
+    dimensions = (ndim,) if isinstance(ndim, int) else tuple(ndim)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array: fill or drop its masked entries first")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got {type(value).__name__}: call .toarray() first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from error
+    if array.dtype.kind not in "iufb":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.ndim not in dimensions:
+        expected = " or ".join(f"{ndim}-dimensional" for ndim in dimensions)
+        raise ValueError(f"{name} must be {expected}, got shape {array.shape}")
+    if array.size == 0 and not allow_empty:
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+    check_dimensions(array.shape, name)
+    array = np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+    check_finite(array, name)
+    return array
+
+
+def check_dimensions(shape, name):
+    """Raise ValueError where a dimension is beyond what 32-bit BLAS can index."""
+    if any(length > MAX_DIMENSION for length in shape):
+        raise ValueError(f"{name} must have dimensions of at most {MAX_DIMENSION} (32-bit BLAS), got shape {tuple(shape)}")
+
+
+def check_finite(array, name):
+    """Raise ValueError where an entry is NaN or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(array.sum())  # no temporary where all is well
+    if suspicious and not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def as_square_symmetric(value, name):
+    """A finite symmetric matrix; asymmetry beyond rounding is an error."""
+    array = as_array(value, name, 2)
+    if array.shape[0] != array.shape[1]:
+        raise ValueError(f"{name} must be square, got shape {array.shape}")
+    if np.abs(array - array.T).max() > 1e-10 * np.abs(array).max():
+        raise ValueError(f"{name} must be symmetric")
+    return array
+
+
+def as_list(value, name):
+    """The items of a non-empty sequence, unchecked."""
+    try:
+        items = list(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence, got {value!r}") from None
+    if not items:
+        raise ValueError(f"{name} must not be empty")
+    return items
+
+
+def as_scalar(value, name, *, low=-np.inf, high=np.inf, open_low=False, open_high=False):
+    """A finite real number in the stated range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        if not (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
+            raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
+    below = number <= low if open_low else number < low
+    above = number >= high if open_high else number > high
+    if not np.isfinite(number) or below or above:
+        interval = f"{'(' if open_low or low == -np.inf else '['}{low:g}, {high:g}{')' if open_high or high == np.inf else ']'}"
+        raise ValueError(f"{name} must be a finite number in {interval}, got {number!r}")
+    return number
+
+
+def as_integer(value, name, *, low=None, high=None):
+    """A Python int in the stated closed range."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        integer = value.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if low is not None and integer < low:
+        raise ValueError(f"{name} must be at least {low}, got {integer}")
+    if high is not None and integer > high:
+        raise ValueError(f"{name} must be at most {high}, got {integer}")
+    return integer
+
+
+def as_integer_vector(value, name):
+    """A one-dimensional intp array; floats are accepted only where they are whole numbers' own dtype."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array")
+    array = np.asarray(value)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty 1-dimensional array, got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.intp).max:
+        raise ValueError(f"{name} holds integers too large to index with")
+    check_dimensions(array.shape, name)
+    return np.ascontiguousarray(array, dtype=np.intp)
+
+
+def as_block_sizes(value, d=None, name="block_sizes"):
+    """(k,) intp, each at least 1; they sum to `d` where it is given."""
+    sizes = as_integer_vector(value, name)
+    if sizes.min() < 1:
+        raise ValueError(f"{name} must be at least 1 each, got {sizes.min()}")
+    total = sum(map(int, sizes))
+    if d is not None and total != d:
+        raise ValueError(f"{name} must sum to the number of features, {d}, got {total}")
+    return sizes
+
+
+def as_expert(value, n, k, name="expert"):
+    """(n,) intp ids in 0..k-1."""
+    expert = as_integer_vector(value, name)
+    if len(expert) != n:
+        raise ValueError(f"{name} must have one entry a row, {n}, got {len(expert)}")
+    if expert.min() < 0 or expert.max() >= k:
+        raise ValueError(f"{name} must hold ids in 0..{k - 1}, got {expert.min()}..{expert.max()}")
+    return expert
+
+
+def check_every_expert_has_rows(expert, k, name="expert"):
+    """Raise ValueError naming the first expert without rows."""
+    counts = np.bincount(expert, minlength=k)
+    if (counts == 0).any():
+        raise ValueError(f"{name} must give every expert rows: expert {int(np.argmin(counts))} has none")
+    return counts
+
+
+def as_sizes(value, n, name="sizes"):
+    """(s,) intp, strictly increasing, in 1..n."""
+    sizes = as_integer_vector(value, name)
+    if sizes[0] < 1 or (np.diff(sizes) <= 0).any():
+        raise ValueError(f"{name} must be increasing and at least 1")
+    if sizes[-1] > n:
+        raise ValueError(f"{name} must not exceed the number of rows, {n}, got {sizes[-1]}")
+    return sizes
+
+
+def as_probabilities(value, k, name="probabilities"):
+    """(k,) float64, positive, summing to 1 (to 1e-9; normalised beyond rounding, so twice is once). None: uniform."""
+    if value is None:
+        return np.full(k, 1.0 / k)
+    probabilities = as_array(value, name, 1)
+    if len(probabilities) != k:
+        raise ValueError(f"{name} must have one entry an expert, {k}, got {len(probabilities)}")
+    if probabilities.min() <= 0:
+        raise ValueError(f"{name} must be positive, got {probabilities.min():g}")
+    total = probabilities.sum()
+    if abs(total - 1) > 1e-9:
+        raise ValueError(f"{name} must sum to 1, got {total:.12g}")
+    return probabilities if abs(total - 1) <= k * np.finfo(float).eps else probabilities / total
+
+
+def as_spectra(singular_values, shapes):
+    """k float64 arrays of non-negative singular values, min(rows, columns) each, and k pairs (rows, columns)."""
+    spectra, pairs = as_list(singular_values, "singular_values"), as_list(shapes, "shapes")
+    if len(spectra) != len(pairs):
+        raise ValueError(f"singular_values must have one array a block, {len(pairs)}, got {len(spectra)}")
+    shapes = []
+    for i, pair in enumerate(pairs):
+        pair = as_list(pair, f"shapes[{i}]")
+        if len(pair) != 2:
+            raise ValueError(f"shapes[{i}] must be a pair (rows, columns), got {len(pair)} entries")
+        shapes.append(tuple(as_integer(length, f"shapes[{i}]", low=1, high=MAX_DIMENSION) for length in pair))
+    check_dimensions([sum(lengths) for lengths in zip(*shapes)], "shapes")
+    return [as_spectrum(s, min(pair), f"singular_values[{i}]") for i, (s, pair) in enumerate(zip(spectra, shapes))], shapes
+
+
+def as_spectrum(value, length, name="singular_values"):
+    """(length,) float64 singular values, not negative."""
+    spectrum = as_array(value, name, 1)
+    if len(spectrum) != length:
+        raise ValueError(f"{name} must have min(rows, columns) = {length} entries, got {len(spectrum)}")
+    if spectrum.min() < 0:
+        raise ValueError(f"{name} must not be negative, got {spectrum.min():g}")
+    return spectrum
+
+
+def as_choice(value, name, choices):
+    """`value`, one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -1,0 +1,363 @@
+"""Minimum-norm least squares, whole or block by block, for one sample or every size of it; gradient descent."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse.linalg
+
+from . import _core, _validation
+
+METHODS = {
+    "auto": _core.METHOD_AUTO,
+    "normal": _core.METHOD_NORMAL,
+    "orthogonal": _core.METHOD_ORTHOGONAL,
+    "svd": _core.METHOD_SVD,
+}
+_METHOD_NAMES = {code: name for name, code in METHODS.items()}
+
+# Below this many singular values a full decomposition is cheaper than an iteration.
+_FEW_SINGULAR_VALUES = 20
+# The squares of larger or smaller entries over- or underflow.
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-140, 1e140
+
+
+class LeastSquares(NamedTuple):
+    """Result of `lstsq`.
+
+    Attributes
+    ----------
+    coef : (d,) or (d, m) array
+        The coefficients, as many columns as `y` has.
+    rank : int
+        The numerical rank of X.
+    method : str
+        How they were computed: "normal", "orthogonal" or "svd".
+    """
+
+    coef: np.ndarray
+    rank: int
+    method: str
+
+
+class BlockLeastSquares(NamedTuple):
+    """Result of `block_lstsq`.
+
+    Attributes
+    ----------
+    coef : list of k arrays, (d_i,) or (d_i, m)
+        Each expert's coefficients.
+    rank : (k,) array of int
+        The numerical rank of each expert's own rows and columns of X.
+    method : list of k str
+        How each was computed: "normal", "orthogonal" or "svd".
+    """
+
+    coef: list
+    rank: np.ndarray
+    method: list
+
+
+class GradientDescent(NamedTuple):
+    """Result of `gradient_descent`.
+
+    Attributes
+    ----------
+    coef : (d,) array
+        The coefficients after the last step.
+    residual_norms : (steps done + 1,) array
+        ``||X b - y||`` before the first step and after each.
+    step_size : float
+        The step that was used.
+    """
+
+    coef: np.ndarray
+    residual_norms: np.ndarray
+    step_size: float
+
+
+def lstsq(X, y, *, rcond=None, method="auto"):
+    r"""Minimum-norm least squares.
+
+    Of all b that minimise ``||X b - y||_2`` the one of least ``||b||_2``: the paper's dense estimator (Section 3),
+    for any shape and any rank of X.
+
+    Parameters
+    ----------
+    X : array-like (n, d)
+    y : array-like (n,) or (n, m)
+    rcond : float in [0, 1), optional
+        Singular values of at most `rcond` times the largest one count as zero. Default: ``eps * max(n, d)`` with
+        ``eps`` = 2.2e-16.
+    method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
+        "normal": Cholesky factorisation of ``X'X`` (or ``XX'`` where n < d); fast, but it loses digits twice as fast
+        as the others when the condition number grows. "orthogonal": complete orthogonal factorisation (LAPACK's
+        gelsy). "svd": singular value decomposition (gelsd). "auto": "normal" where X is estimated to have a condition
+        number of at most 1e3, otherwise "orthogonal".
+
+    Returns
+    -------
+    LeastSquares
+        With fields `coef`, `rank` and `method`, the method that was used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or holds NaN or infinity.
+    numpy.linalg.LinAlgError
+        A ValueError, where "normal" is asked for and X is rank-deficient or too ill-conditioned for it.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> fit = mn.lstsq([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], [3.0, 4.0, 5.0])
+    >>> fit.coef.round(12), fit.rank, fit.method
+    (array([3., 2.]), 2, 'normal')
+    """
+    X = _validation.as_array(X, "X", 2)
+    Y, is_vector = _as_responses(y, len(X))
+    coef, rank, used = _core.lstsq(X, Y, _as_rcond(rcond), _as_method(method))
+    return LeastSquares(coef[:, 0] if is_vector else coef, rank, _METHOD_NAMES[used])
+
+
+def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
+    r"""Minimum-norm least squares of each expert on its own rows and its own block of columns.
+
+    Expert i minimises ``||X[expert == i, block i] b_i - y[expert == i]||_2``, with the least ``||b_i||_2``: the paper's
+    sparse estimators (Section 3).
+
+    Parameters
+    ----------
+    X : array-like (n, d)
+    y : array-like (n,) or (n, m)
+    expert : array-like (n,) of int
+        The expert of each row, 0 to k - 1; each has at least one row.
+    block_sizes : array-like (k,) of int
+        The number of columns of each expert, in order; they sum to d.
+    rcond : float in [0, 1), optional
+        As in `lstsq`, for each expert's own part of X. Default: ``eps * max(n_i, d_i)``.
+    method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
+        As in `lstsq`; "auto" decides for each expert.
+
+    Returns
+    -------
+    BlockLeastSquares
+        With fields `coef` (a list), `rank` (k,) and `method` (a list).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or holds NaN or infinity, or an expert has no rows.
+    numpy.linalg.LinAlgError
+        A ValueError, where "normal" is asked for and an expert's part of X does not allow it.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> X = [[1.0, 9.0, 9.0], [9.0, 1.0, 0.0], [2.0, 9.0, 9.0], [9.0, 0.0, 1.0]]
+    >>> fit = mn.block_lstsq(X, [2.0, 3.0, 4.0, 5.0], [0, 1, 0, 1], [1, 2])
+    >>> [coef.round(12) for coef in fit.coef], fit.rank
+    ([array([2.]), array([3., 5.])], array([1, 2]))
+    """
+    X = _validation.as_array(X, "X", 2)
+    Y, is_vector = _as_responses(y, len(X))
+    block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
+    expert = _validation.as_expert(expert, len(X), len(block_sizes))
+    _validation.check_every_expert_has_rows(expert, len(block_sizes))
+    coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
+    coef = np.split(coef[:, 0] if is_vector else coef, np.cumsum(block_sizes)[:-1])
+    return BlockLeastSquares(coef, rank, [_METHOD_NAMES[code] for code in used.tolist()])
+
+
+def learning_curve(X, y, sizes):
+    r"""The minimum-norm least-squares fits of the first n rows, for each n in `sizes`.
+
+    Row j is ``lstsq(X[:sizes[j]], y[:sizes[j]]).coef`` up to rounding, for all sizes together at little more than the
+    cost of the largest fit.
+
+    Parameters
+    ----------
+    X : array-like (n, d)
+    y : array-like (n,)
+    sizes : array-like (s,) of int
+        Increasing, from 1 to n.
+
+    Returns
+    -------
+    (s, d) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> mn.learning_curve([[2.0, 0.0], [0.0, 4.0], [2.0, 0.0]], [2.0, 8.0, 4.0], [1, 2, 3]).round(12)
+    array([[1. , 0. ],
+           [1. , 2. ],
+           [1.5, 2. ]])
+    """
+    X = _validation.as_array(X, "X", 2)
+    y = _as_response(y, len(X))
+    return _core.learning_curve(X, y, _validation.as_sizes(sizes, len(X)))
+
+
+def block_learning_curve(X, y, expert, block_sizes, sizes):
+    r"""The k experts' fits to the first n rows, side by side, for each n in `sizes`.
+
+    Row j holds the experts' coefficients of ``block_lstsq`` of the first ``sizes[j]`` rows up to rounding, and zeros for
+    an expert that has no rows among them.
+
+    Parameters
+    ----------
+    X : array-like (n, d)
+    y : array-like (n,)
+    expert : array-like (n,) of int
+        The expert of each row, 0 to k - 1.
+    block_sizes : array-like (k,) of int
+        The number of columns of each expert, in order; they sum to d.
+    sizes : array-like (s,) of int
+        Increasing, from 1 to n.
+
+    Returns
+    -------
+    (s, d) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> X = [[1.0, 9.0], [9.0, 2.0], [1.0, 9.0]]
+    >>> mn.block_learning_curve(X, [1.0, 4.0, 3.0], [0, 1, 0], [1, 1], [1, 3]).round(12)
+    array([[1., 0.],
+           [2., 2.]])
+    """
+    X = _validation.as_array(X, "X", 2)
+    y = _as_response(y, len(X))
+    block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
+    expert = _validation.as_expert(expert, len(X), len(block_sizes))
+    return _core.block_learning_curve(X, y, expert, block_sizes, _validation.as_sizes(sizes, len(X)))
+
+
+def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
+    r"""Gradient descent on ``1/2 ||X b - y||^2``.
+
+    Each step is ``b <- b - step_size * X'(X b - y)`` (paper, equation 5). With the default step the part of the residual
+    along the left singular vector of singular value ``s`` shrinks by ``1 - s^2 / s_max^2`` a step (paper, Appendix A.5).
+
+    Parameters
+    ----------
+    X : array-like (n, d)
+    y : array-like (n,)
+    steps : int >= 0
+        The largest number of steps.
+    step_size : float > 0, optional
+        Default: ``1 / s_max^2``, with the largest singular value of X to ten digits. From ``2 / s_max^2`` on the
+        iteration diverges.
+    coef : array-like (d,), optional
+        Where to start. Default: zeros.
+    tol : float >= 0, default 0.0
+        Stop once the gradient's norm is at most `tol` times the first one's; 0 never stops.
+
+    Returns
+    -------
+    GradientDescent
+        With fields `coef`, `residual_norms` and `step_size`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or holds NaN or infinity; where no `step_size` is given
+        and X is zero or has entries whose squares over- or underflow; where the first residual's square overflows;
+        where the residual ends larger than it began, which means that `step_size` is too large.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> descent = mn.gradient_descent([[2.0, 0.0], [0.0, 1.0]], [2.0, 1.0], steps=3)
+    >>> descent.step_size, descent.coef
+    (0.25, array([1.      , 0.578125]))
+    >>> descent.residual_norms.round(4)
+    array([2.2361, 0.75  , 0.5625, 0.4219])
+    """
+    X = _validation.as_array(X, "X", 2)
+    y = _as_response(y, len(X))
+    steps = _validation.as_integer(steps, "steps", low=0, high=_validation.MAX_DIMENSION)
+    tol = _validation.as_scalar(tol, "tol", low=0)
+    start = np.zeros(X.shape[1]) if coef is None else _validation.as_array(coef, "coef", 1)
+    if len(start) != X.shape[1]:
+        raise ValueError(f"coef must have one entry a column of X, {X.shape[1]}, got {len(start)}")
+    if step_size is None:
+        step_size = _default_step_size(X)
+    step_size = _validation.as_scalar(step_size, "step_size", low=0, open_low=True)
+    coef, residual_norms = _core.gradient_descent(X, y, start, steps, step_size, tol)
+    if not np.isfinite(residual_norms[0]):
+        raise ValueError("X, coef and y must be so small that the square of ||X coef - y|| does not overflow")
+    if _has_diverged(residual_norms, X, y, start):
+        raise ValueError(f"step_size must be below 2 / sigma_max(X)^2, where the iteration diverges, got {step_size:g}")
+    return GradientDescent(coef, residual_norms, step_size)
+
+
+def _default_step_size(X):
+    scale = max(X.max(), -X.min())
+    if not _SMALLEST_SCALE < scale < _LARGEST_SCALE:
+        raise ValueError(
+            f"X must have a largest entry whose square neither over- nor underflows for a default step_size, got {scale:g}"
+        )
+    return 1 / _largest_singular_value(X) ** 2
+
+
+def _largest_singular_value(X):
+    """To ten digits, by the Lanczos iteration where a full decomposition would be slow."""
+    if min(X.shape) < _FEW_SINGULAR_VALUES:
+        return float(np.linalg.norm(X, 2))
+    n, d = X.shape
+    zeros = np.zeros(n)
+    gram = scipy.sparse.linalg.LinearOperator(
+        (d, d), matvec=lambda v: _core.gradient(X, zeros, np.ascontiguousarray(v).ravel()), dtype=np.float64
+    )
+    # A fixed start makes the result reproducible; a random one is orthogonal to no particular vector.
+    start = _core.standard_normal(0, 0, 0, 0, d)
+    eigenvalue = scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, tol=1e-12, return_eigenvectors=False)
+    return float(np.sqrt(eigenvalue[0]))
+
+
+def _has_diverged(residual_norms, X, y, start):
+    """Whether the last residual exceeds the first one by more than rounding can explain."""
+    first, last = residual_norms[0], residual_norms[-1]
+    if last <= first:
+        return False
+    rounding = np.sqrt(np.finfo(float).eps) * (np.linalg.norm(y) + np.linalg.norm(X) * np.linalg.norm(start))
+    return not last <= first + rounding
+
+
+def _as_response(y, n):
+    y = _validation.as_array(y, "y", 1)
+    _check_rows(y, n)
+    return y
+
+
+def _as_responses(y, n):
+    """(n, m) responses, and whether y was a vector."""
+    y = _validation.as_array(y, "y", (1, 2))
+    _check_rows(y, n)
+    return y.reshape(n, -1), y.ndim == 1
+
+
+def _check_rows(y, n):
+    if len(y) != n:
+        raise ValueError(f"y must have one entry a row of X, {n}, got {len(y)}")
+
+
+def _as_rcond(rcond):
+    """The kernels' rcond: negative stands for their default."""
+    return -1.0 if rcond is None else _validation.as_scalar(rcond, "rcond", low=0, high=1, open_high=True)
+
+
+def _as_method(method):
+    return METHODS[_validation.as_choice(method, "method", tuple(METHODS))]

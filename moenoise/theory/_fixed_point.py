@@ -1,0 +1,115 @@
+"""The high-dimensional equivalent of a Gram matrix whose rows come from several classes.
+
+Rows of class i have covariance ``C_i``, which is ``noise`` on all coordinates plus ``Sigma_i`` on block i; here all are
+diagonal (see `Spectrum`). The average resolvent ``(X'X / n + ridge I)^-1`` behaves like the diagonal ``Q`` with::
+
+    q_i = p_i / (unit + t_i),   t_i = tr(C_i Q) / n,   Q = (sum_i q_i C_i + ridge I)^-1
+
+for ``unit = 1``. ``unit = 0, ridge = 1`` gives the limit ridge -> 0 with fewer rows than coordinates, where all q
+and 1/Q shrink in proportion to the ridge and are taken relative to it.
+"""
+
+import typing
+
+import numpy as np
+import scipy.optimize
+
+from ._spectrum import Spectrum
+
+_TOLERANCE = 1e-12  # of q_i (unit + t_i) / p_i - 1
+_ROUNDING = 1e-13  # of the potential, relative
+_MAX_STEPS = 200
+_MAX_STEP = 3.0  # of log q
+
+
+class GramEquivalent(typing.NamedTuple):
+    """The equations above for one number of rows."""
+
+    basis: Spectrum
+    probabilities: np.ndarray  # (k,)
+    noise: float
+    n: int
+    unit: float
+    ridge: float
+
+    def resolvent(self, q):
+        """(d,) diagonal of Q."""
+        return 1 / (self.weighted_covariance(q) + self.ridge)
+
+    def weighted_covariance(self, weights):
+        """(d,) diagonal of sum_i weights_i C_i."""
+        own = np.repeat(weights, self.basis.block_sizes)
+        return own * self.basis.eigenvalues + weights.sum() * self.noise
+
+    def class_traces(self, values):
+        """(k,) tr(C_i diag(values)) / n."""
+        return (self.noise * values.sum() + self.basis.block_sums(self.basis.eigenvalues * values)) / self.n
+
+    def potential(self, log_q):
+        """Convex in log q, and least at the fixed point."""
+        q = np.exp(log_q)
+        log_determinant = np.log(self.weighted_covariance(q) + self.ridge).sum() / self.n
+        return log_determinant + self.unit * q.sum() - self.probabilities @ log_q
+
+    def gradient(self, q):
+        """(k,) derivative of the potential by log q: q_i (unit + t_i) - p_i."""
+        return q * (self.unit + self.class_traces(self.resolvent(q))) - self.probabilities
+
+    def hessian(self, q):
+        """(k, k) second derivative of the potential by log q."""
+        resolvent = self.resolvent(q)
+        eigenvalues = self.basis.eigenvalues
+        once = self.noise * self.basis.block_sums(eigenvalues * resolvent**2)
+        products = np.add.outer(once, once) + self.noise**2 * (resolvent @ resolvent)
+        products += np.diag(self.basis.block_sums((eigenvalues * resolvent) ** 2))  # now tr(C_i Q C_m Q)
+        return np.diag(q * (self.unit + self.class_traces(resolvent))) - np.outer(q, q) * products / self.n
+
+    def solve(self):
+        """(k,) q, by damped Newton steps on log q."""
+        log_q = np.log(self.probabilities * self._common_factor())
+        for _ in range(_MAX_STEPS):
+            q = np.exp(log_q)
+            gradient = self.gradient(q)
+            if np.abs(gradient / self.probabilities).max() <= _TOLERANCE:
+                return q
+            step = np.linalg.solve(self.hessian(q), -gradient)
+            step *= min(1.0, _MAX_STEP / np.abs(step).max())
+            start = self.potential(log_q)
+            while self.potential(log_q + step) > start + _ROUNDING * (1 + abs(start)):
+                step /= 2
+            log_q = log_q + step
+        raise RuntimeError("the equivalent's fixed point was not reached: covariances and noise differ too much in size")
+
+    def _common_factor(self):
+        """c such that q = c p solves the sum of the equations: exact for classes that are alike."""
+        average = self.weighted_covariance(self.probabilities)
+
+        def surplus(log_c):
+            c = np.exp(log_c)
+            return (c * average / (c * average + self.ridge)).sum() - self.n * (1 - self.unit * c)
+
+        low = high = 0.0
+        while surplus(low) >= 0:
+            low -= 2
+        while surplus(high) <= 0:
+            high += 2
+        return np.exp(scipy.optimize.brentq(surplus, low, high, xtol=1e-9))
+
+
+def ridge_risk(equivalent):
+    """Risk of the ridge fit: squared errors of its predictions on new rows.
+
+    The mean fit's risk is an average over the classes with weights p; the fit's variance adds to the weights the
+    derivative of q by h at 0, where h times the average covariance is added to 1 / Q.
+    """
+    basis, probabilities = equivalent.basis, equivalent.probabilities
+    q = equivalent.solve()
+    resolvent = equivalent.resolvent(q)
+    coefficients = resolvent * np.repeat(q, basis.block_sizes) * basis.eigenvalues * basis.beta
+    errors = basis.block_sums(basis.eigenvalues * (basis.beta - coefficients) ** 2)
+    class_risks = errors + equivalent.noise * (coefficients @ coefficients)
+
+    average = equivalent.weighted_covariance(probabilities)
+    direct = q * equivalent.class_traces(resolvent**2 * average)
+    q_slope = q * np.linalg.solve(equivalent.hessian(q), direct)
+    return float((probabilities + q_slope) @ class_risks)

@@ -1,0 +1,154 @@
+"""Risk of an expert's least-squares fit on finitely many rows (beyond the paper's Section 4.5)."""
+
+import numpy as np
+import scipy.optimize
+
+from .. import _validation
+from ._spectrum import bayes_weights, spectrum
+
+
+def expert_risk(model, counts):
+    r"""Expected risk of each expert's minimum-norm least-squares fit on n_i of its own rows, routing correct.
+
+    For Gaussian features ``y = w_i' xbar_i + r`` with ``w_i`` the Bayes coefficients and ``r ~ N(0, s_i)`` independent
+    of ``xbar_i``, ``s_i = sigma^2 beta_i' Sigma_i (Sigma_i + sigma^2 I)^-1 beta_i``. Hence
+
+    * ``n_i > d_i + 1``: ``s_i (1 + d_i / (n_i - d_i - 1))``, exact;
+    * ``n_i`` in ``{d_i - 1, d_i, d_i + 1}``: infinite;
+    * ``0 < n_i < d_i - 1``, with ``t_j`` the eigenvalues of ``Sigma_i + sigma^2 I``, ``kappa`` solving
+      ``sum_j t_j / (t_j + kappa) = n_i`` and ``f = sum_j (t_j / (t_j + kappa))^2 / n_i``: the high-dimensional
+      equivalent ``s_i + (kappa^2 sum_j t_j w_j^2 / (t_j + kappa)^2 + s_i f) / (1 - f)``; for ``Sigma_i = l I`` the exact
+      ``s_i + (1 - n_i / d_i) (l + sigma^2) ||w_i||^2 + s_i n_i / (d_i - n_i - 1)``;
+    * ``n_i = 0``: ``beta_i' Sigma_i beta_i``, the risk of zero coefficients.
+
+    Where ``s_i = 0`` (no feature noise, or nothing to learn) the fit is exact from ``rank(Sigma_i + sigma^2 I)`` rows
+    on, and nothing is infinite.
+
+    Parameters
+    ----------
+    model : BlockModel
+    counts : array-like of int (k,)
+        ``n_i >= 0``, the rows of each expert.
+
+    Returns
+    -------
+    (k,) array
+        Risks: expected squared errors on a new sample of expert i, over the fit's own sample too. Weighted by the
+        probabilities they give the sparse estimator's risk.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, length or range.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(8, 2, coefficients=[1.0] * 8)
+    >>> mn.theory.expert_risk(model, [13, 5])
+    array([ 3., inf])
+    """
+    basis = spectrum(model)
+    counts = _as_counts(counts, model.k)
+    _, sparse = bayes_weights(basis, model.noise_variance)
+    residual = model.noise_variance * basis.block_sums(basis.beta * sparse)
+    variances = basis.split(basis.eigenvalues + model.noise_variance)
+    blocks = zip(residual.tolist(), variances, basis.split(sparse), counts.tolist())
+    return np.array([_block_risk(*block) for block in blocks])
+
+
+def expert_excess_distribution(model, counts):
+    r"""Exact law of each expert's excess risk over its Bayes risk ``s_i``, given ``n_i >= d_i`` rows, routing correct.
+
+    ``(bhat_i - w_i)' (Sigma_i + sigma^2 I) (bhat_i - w_i)`` is distributed as
+    ``s_i d_i / (n_i - d_i + 1) * F(d_i, n_i - d_i + 1)``, Hotelling's law (the terms of `expert_risk`).
+
+    Parameters
+    ----------
+    model : BlockModel
+    counts : array-like of int (k,)
+        ``n_i``, the rows of each expert, at least its number of features.
+
+    Returns
+    -------
+    frozen scipy.stats distribution
+        Of shape (k,): ``.ppf(0.9)`` holds the k upper deciles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, length or range, and where an expert has nothing to learn or no noise
+        (``s_i = 0``): its excess risk is 0.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(8, 2, coefficients=[1.0] * 8)
+    >>> mn.theory.expert_excess_distribution(model, [13, 25]).mean()
+    array([1. , 0.4])
+    """
+    import scipy.stats  # half a second to import
+
+    basis = spectrum(model)
+    counts = _as_counts(counts, model.k)
+    sizes = model.block_sizes
+    short = counts < sizes
+    if short.any():
+        i = int(short.argmax())
+        raise ValueError(f"counts must be at least the block sizes: expert {i} has {counts[i]} of {sizes[i]} rows")
+    _, sparse = bayes_weights(basis, model.noise_variance)
+    residual = model.noise_variance * basis.block_sums(basis.beta * sparse)
+    if not residual.all():
+        raise ValueError(f"model must give every expert a positive Bayes risk, expert {int(residual.argmin())} has 0")
+    freedom = counts - sizes + 1
+    return scipy.stats.f(sizes, freedom, scale=residual * sizes / freedom)
+
+
+def underdetermined_excess(variances, weights, residual, n):
+    """Expected excess risk of minimum-norm least squares on 0 < n < d rows, a high-dimensional equivalent.
+
+    variances (d,) > 0 of uncorrelated features, weights (d,) true coefficients, residual variance of the response
+    beside them, n the number of rows (a real number).
+    """
+    kappa = _effective_penalty(variances, n)
+    fraction = variances / (variances + kappa)
+    noise_gain = (fraction @ fraction) / n
+    bias = (kappa * (fraction / variances) * weights) ** 2 @ variances
+    if np.ptp(variances) <= 1e-12 * variances.max() and residual > 0:
+        # Isotropic: the bias above is exact, and so is this variance.
+        return bias / (1 - noise_gain) + residual * n / (len(variances) - n - 1)
+    return (bias + residual * noise_gain) / (1 - noise_gain)
+
+
+def _block_risk(residual, variances, weights, n):
+    support = variances > 0  # without noise a singular covariance leaves features that are always zero
+    variances, weights = variances[support], weights[support]
+    d = len(variances)
+    if n == 0:
+        return residual + weights**2 @ variances
+    if residual > 0 and abs(n - d) <= 1:
+        return np.inf
+    if n >= d:
+        return residual * (1 + d / (n - d - 1)) if residual > 0 else 0.0
+    return residual + underdetermined_excess(variances, weights, residual, n)
+
+
+def _effective_penalty(variances, n):
+    """kappa with sum(variances / (variances + kappa)) = n < d."""
+    # Between its values were all the variances equal to the smallest, and to the average.
+    low = 0.5 * variances.min() * (len(variances) - n) / n
+    high = 2 * variances.sum() / n
+
+    def surplus(kappa):
+        return (variances / (variances + kappa)).sum() - n
+
+    return scipy.optimize.brentq(surplus, low, high, xtol=np.finfo(float).tiny)
+
+
+def _as_counts(value, k):
+    counts = _validation.as_integer_vector(value, "counts")
+    if len(counts) != k:
+        raise ValueError(f"counts must have one entry an expert, {k}, got {len(counts)}")
+    if counts.min() < 0:
+        raise ValueError(f"counts must be non-negative, got {counts.min()}")
+    return counts

@@ -1,0 +1,131 @@
+"""What a wrong route costs (paper, Theorem 4)."""
+
+import numpy as np
+
+from .. import _validation
+from ._spectrum import bayes_weights, spectrum
+from .bayes import Risks
+
+
+def misrouting(model, true, routed, eta, form="corrected"):
+    r"""Risks of the Bayes-optimal estimators on an input of one expert that is routed to another (paper, Theorem 4).
+
+    The input holds ``x_i ~ N(0, Sigma_i)`` in block ``i = true``, ``eta x_j`` with ``x_j ~ N(0, Sigma_j)`` in block
+    ``j = routed``, and noise on all features; the target is ``x_i' beta_i``. With ``D`` and ``w`` the dense and sparse
+    Bayes coefficients the corrected form is::
+
+        dense :  (beta_i - D_i)' Sigma_i (beta_i - D_i) + eta^2 D_j' Sigma_j D_j + sigma^2 ||D||^2
+        sparse:  beta_i' Sigma_i beta_i                 + eta^2 w_j' Sigma_j w_j + sigma^2 ||w_j||^2
+
+    The printed form loses ``beta_i' Sigma_i beta_i`` in both and misstates the noise terms; it can be negative.
+
+    Parameters
+    ----------
+    model : BlockModel
+    true, routed : int in 0..k-1, different
+        The expert that the input belongs to, and the one that is used.
+    eta : float >= 0
+        Magnitude of the perturbation (a factor on standard deviations).
+    form : "corrected" or "printed", default "corrected"
+
+    Returns
+    -------
+    Risks
+        Named tuple ``(dense, sparse)`` of floats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind or value, and where true equals routed.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(2, 2, coefficients=[3.0, 6.0])
+    >>> mn.theory.misrouting(model, 0, 1, eta=2.0)
+    Risks(dense=25.0, sparse=54.0)
+    >>> mn.theory.misrouting(model, 0, 1, eta=2.0, form="printed")
+    Risks(dense=29.0, sparse=72.0)
+    """
+    basis = spectrum(model)
+    true = _validation.as_integer(true, "true", low=0, high=model.k - 1)
+    routed = _validation.as_integer(routed, "routed", low=0, high=model.k - 1)
+    if true == routed:
+        raise ValueError(f"routed must differ from true, got {routed} for both")
+    eta = _validation.as_scalar(eta, "eta", low=0)
+    _validation.as_choice(form, "form", ("corrected", "printed"))
+    formula = _printed if form == "printed" else _corrected
+    return formula(basis, model.noise_variance, true, routed, eta)
+
+
+def _corrected(basis, noise_variance, true, routed, eta):
+    dense, sparse = bayes_weights(basis, noise_variance)
+    signal = basis.block_sums(basis.eigenvalues * basis.beta**2)
+    dense_error = basis.block_sums(basis.eigenvalues * (basis.beta - dense) ** 2)
+    dense_output = basis.block_sums(basis.eigenvalues * dense**2)
+    sparse_output = basis.block_sums(basis.eigenvalues * sparse**2)
+    sparse_norm = basis.block_sums(sparse**2)
+    return Risks(
+        float(dense_error[true] + eta**2 * dense_output[routed] + noise_variance * (dense @ dense)),
+        float(signal[true] + eta**2 * sparse_output[routed] + noise_variance * sparse_norm[routed]),
+    )
+
+
+def _printed(basis, noise_variance, true, routed, eta):
+    # With D = p (p Sigma + sigma^2 I)^-1 Sigma beta:  p beta' Sigma (p Sigma + sigma^2 I)^-1 Sigma beta = D' Sigma beta
+    # and  p^2 beta' Sigma (p Sigma + sigma^2 I)^-2 Sigma beta = ||D||^2.
+    dense, sparse = bayes_weights(basis, noise_variance)
+    explained = basis.block_sums(basis.eigenvalues * basis.beta * dense)
+    norm = basis.block_sums(dense**2)
+    load = basis.probability[basis.starts[routed]]
+    others = norm.sum() - norm[true] - norm[routed]
+    routed_terms = explained[routed] + noise_variance * (1 - 1 / load) * norm[routed]
+    return Risks(
+        float(eta**2 * routed_terms - explained[true] + noise_variance * others),
+        float(eta**2 * basis.block_sums(basis.eigenvalues * basis.beta * sparse)[routed]),
+    )
+
+
+def misrouted_risk(model, confusion):
+    r"""Risk of the sparse Bayes-optimal estimator whose router errs at random.
+
+    ``sum_ij p_i Q_ij R_ij`` with ``R_ii = sigma^2 beta_i' Sigma_i (Sigma_i + sigma^2 I)^-1 beta_i`` and, for another
+    expert j, which sees noise alone, ``R_ij = beta_i' Sigma_i beta_i + sigma^2 ||w_j||^2``. Exact where the routing
+    errors are independent of the features; a learned router's are not.
+
+    Parameters
+    ----------
+    model : BlockModel
+    confusion : array-like (k, k)
+        ``Q_ij``, the probability that an input of expert i is routed to expert j. Rows sum to 1.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where model is not a BlockModel; where confusion is not a (k, k) matrix of non-negative rows that sum to 1.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(2, 2, coefficients=[3.0, 6.0])
+    >>> mn.theory.misrouted_risk(model, [[1, 0], [0, 1]])
+    11.25
+    >>> mn.theory.misrouted_risk(model, [[0.5, 0.5], [0.5, 0.5]])
+    19.6875
+    """
+    basis = spectrum(model)
+    confusion = _validation.as_array(confusion, "confusion", 2)
+    if confusion.shape != (model.k, model.k):
+        raise ValueError(f"confusion must have shape ({model.k}, {model.k}), got {confusion.shape}")
+    if confusion.min() < 0 or np.abs(confusion.sum(axis=1) - 1).max() > 1e-9:
+        raise ValueError("confusion must have non-negative rows that sum to 1")
+    _, sparse = bayes_weights(basis, model.noise_variance)
+    signal = basis.block_sums(basis.eigenvalues * basis.beta**2)
+    noise = model.noise_variance * basis.block_sums(sparse**2)
+    risks = signal[:, None] + noise
+    np.fill_diagonal(risks, model.noise_variance * basis.block_sums(basis.beta * sparse))
+    return float(model.probabilities @ (confusion * risks).sum(axis=1))

@@ -1,0 +1,180 @@
+"""Slow NumPy twins of the kernels in moenoise._core, with the same signatures: what the kernels are tested against.
+
+Each is written from the equation, by other means than the kernel where there are any: NumPy's SVD instead of
+Cholesky and complete orthogonal factorisations, a fit from scratch for each size instead of a nested factorisation,
+NumPy's transcendental functions instead of polynomials.
+"""
+
+import numpy as np
+
+METHOD_AUTO, METHOD_NORMAL, METHOD_ORTHOGONAL, METHOD_SVD = range(4)
+
+NORMAL_MAX_CONDITION = 1e3
+
+
+# ---- random numbers ----------------------------------------------------------------------------------------------
+
+
+def philox4x32(counter, key):
+    """Ten rounds of Philox4x32 (Salmon et al., SC 2011): (m, 4) counters, (m, 2) keys -> (m, 4), all uint32."""
+    low = np.uint64(0xFFFFFFFF)
+    c0, c1, c2, c3 = np.asarray(counter, dtype=np.uint64).T
+    k0, k1 = np.asarray(key, dtype=np.uint64).T
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = p1 >> 32 ^ c1 ^ k0, p1 & low, p0 >> 32 ^ c3 ^ k1, p0 & low
+        k0, k1 = k0 + np.uint64(0x9E3779B9) & low, k1 + np.uint64(0xBB67AE85) & low
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def _words(key, stream, replicate, first, count):
+    """Two 64-bit words a block, of blocks first .. first+count-1."""
+    blocks = [(first + i) % 2**64 for i in range(count)]
+    counter = np.array([(b & 0xFFFFFFFF, b >> 32, stream, replicate) for b in blocks], dtype=np.uint32).reshape(-1, 4)
+    out = philox4x32(counter, np.array([(key & 0xFFFFFFFF, key >> 32)] * count, dtype=np.uint32).reshape(-1, 2))
+    out = out.astype(np.uint64)
+    return out[:, 1] << 32 | out[:, 0], out[:, 3] << 32 | out[:, 2]
+
+
+def uniform(key, stream, replicate, first, count):
+    """Entry i is the upper 53 bits of block i's first word, over 2**53."""
+    high, _ = _words(key, stream, replicate, first, count)
+    return (high >> 11) * 2.0**-53
+
+
+def standard_normal(key, stream, replicate, first, count):
+    """Box and Muller (1958): block b holds entries 2b and 2b + 1."""
+    skip = first % 2
+    high, low = _words(key, stream, replicate, first // 2, (skip + count + 1) // 2)
+    radius = np.sqrt(-2 * np.log1p((high >> 12) * -(2.0**-52)))
+    quadrant, fraction = low >> 62, (low << 2 >> 12) * 2.0**-52 + 2.0**-53
+    angle = np.pi / 2 * (quadrant + (fraction - 0.5))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).ravel()[skip : skip + count]
+
+
+def balanced_assignment(probabilities, n):
+    """Tijdeman (1980): of the experts owed at least 1/(2k - 2) of a row, the one that can wait least."""
+    k = len(probabilities)
+    slack = 0.5 / (k - 1) if k > 1 else 0.0
+    counts, expert = np.zeros(k), np.empty(n, dtype=np.intp)
+    for row in range(n):
+        owed = (row + 1) * probabilities - counts
+        deadline = np.where(owed >= slack - 1e-9, (1 - slack - owed) / probabilities, np.inf)
+        expert[row] = np.argmin(deadline)
+        counts[expert[row]] += 1
+    return expert
+
+
+# ---- least squares -----------------------------------------------------------------------------------------------
+
+
+def lstsq(X, Y, rcond, method):
+    """Minimum-norm least squares through the singular value decomposition: (coef (d, m), rank, method)."""
+    rcond = np.finfo(float).eps * max(X.shape) if rcond < 0 else rcond
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    rank = int((s > rcond * s[0]).sum())
+    coef = Vt[:rank].T @ ((U[:, :rank].T @ Y) / s[:rank, None])
+    if method == METHOD_AUTO:
+        method = METHOD_NORMAL if s[0] <= NORMAL_MAX_CONDITION * s[-1] and s[0] > 0 else METHOD_ORTHOGONAL
+    return coef, rank, method
+
+
+def _blocks(block_sizes):
+    ends = np.cumsum(block_sizes)
+    return [slice(end - size, end) for end, size in zip(ends, block_sizes)]
+
+
+def block_lstsq(X, Y, expert, block_sizes, rcond, method):
+    """`lstsq` of each expert's own rows and columns: (coef (d, m), rank (k,), method (k,))."""
+    fits = [lstsq(X[expert == i, block], Y[expert == i], rcond, method) for i, block in enumerate(_blocks(block_sizes))]
+    coef, rank, used = zip(*fits)
+    return np.concatenate(coef), np.array(rank), np.array(used)
+
+
+def learning_curve(X, y, sizes):
+    """(s, d): a fit from scratch of the first n rows, for each n."""
+    return np.stack([lstsq(X[:n], y[:n, None], -1.0, METHOD_SVD)[0][:, 0] for n in sizes])
+
+
+def block_learning_curve(X, y, expert, block_sizes, sizes):
+    """(s, d): the experts' fits from scratch, side by side; zeros for an expert without rows."""
+    curve = np.zeros((len(sizes), X.shape[1]))
+    for row, n in enumerate(sizes):
+        for i, block in enumerate(_blocks(block_sizes)):
+            own = np.flatnonzero(expert[:n] == i)
+            if len(own):
+                curve[row, block] = lstsq(X[own, block], y[own, None], -1.0, METHOD_SVD)[0][:, 0]
+    return curve
+
+
+# ---- gradient descent --------------------------------------------------------------------------------------------
+
+
+def gradient(X, y, coef):
+    """X'(X coef - y)."""
+    return X.T @ (X @ coef - y)
+
+
+def gradient_descent(X, y, coef, steps, step_size, tol):
+    """At most `steps` of coef <- coef - step_size * gradient: (coef, residual_norms (steps done + 1,))."""
+    norms = [np.linalg.norm(X @ coef - y)]
+    bound = tol * np.linalg.norm(gradient(X, y, coef))
+    while len(norms) <= steps and not (tol > 0 and np.linalg.norm(gradient(X, y, coef)) <= bound):
+        coef = coef - step_size * gradient(X, y, coef)
+        norms.append(np.linalg.norm(X @ coef - y))
+    return coef, np.array(norms)
+
+
+# ---- routing -----------------------------------------------------------------------------------------------------
+
+
+def block_covariance(X, expert, block_sizes):
+    """(covariances flat, counts (k,), sum of squares of all entries outside the rows' own blocks)."""
+    own = [X[expert == i, block] for i, block in enumerate(_blocks(block_sizes))]
+    covariances = np.concatenate([(x.T @ x / len(x)).ravel() for x in own])
+    return covariances, np.array([len(x) for x in own]), (X**2).sum() - sum((x**2).sum() for x in own)
+
+
+def _squares(flat, block_sizes):
+    pieces = np.split(flat, np.cumsum(np.square(block_sizes))[:-1])
+    return [piece.reshape(size, size) for piece, size in zip(pieces, block_sizes)]
+
+
+def qda_factor(covariances, block_sizes):
+    """(flat L_i^-1 with C_i = L_i L_i', log |C_i| (k,))."""
+    inverses, log_determinants = [], []
+    for i, covariance in enumerate(_squares(covariances, block_sizes)):
+        try:
+            inverses.append(np.linalg.inv(np.linalg.cholesky(covariance)).ravel())
+        except np.linalg.LinAlgError:
+            raise np.linalg.LinAlgError(f"the covariance of expert {i} is not positive definite") from None
+        log_determinants.append(np.linalg.slogdet(covariance).logabsdet)
+    return np.concatenate(inverses), np.array(log_determinants)
+
+
+def qda_scores(X, block_sizes, inverse_factors, constants, noise_precision):
+    """(n, k): constant_i - 1/2 ||L_i^-1 x_i||^2 + 1/2 noise_precision ||x_i||^2."""
+    scores = np.empty((len(X), len(block_sizes)))
+    for i, (block, inverse) in enumerate(zip(_blocks(block_sizes), _squares(inverse_factors, block_sizes))):
+        own = X[:, block]
+        distance = ((own @ inverse.T) ** 2).sum(axis=1)
+        scores[:, i] = constants[i] - distance / 2 + noise_precision * (own**2).sum(axis=1) / 2
+    return scores
+
+
+# ---- comparing ---------------------------------------------------------------------------------------------------
+
+
+def relative_error(actual, expected):
+    """Norm of the difference over the norm of what was expected: 1 for an answer of zeros."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert np.linalg.norm(expected) > 0
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+
+
+def with_condition(n, d, condition, seed=0):
+    """An (n, d) matrix whose singular values fall geometrically from 1 to 1 / condition."""
+    rng = np.random.default_rng(seed)
+    U, _, Vt = np.linalg.svd(rng.standard_normal((n, d)), full_matrices=False)
+    return U * np.geomspace(1, 1 / condition, min(n, d)) @ Vt

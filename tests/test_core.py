@@ -1,0 +1,260 @@
+"""The extension called directly: nonsense is an exception, Ctrl-C works, threads and NumPy's BLAS are left alone."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from moenoise import _core
+
+X = np.arange(12.0).reshape(4, 3) % 5
+Y = np.ones((4, 1))
+V4, V3 = np.ones(4), np.ones(3)
+EXPERT = np.array([0, 1, 0, 1])
+BLOCKS = np.array([1, 2])
+SQUARES = np.eye(3).ravel()[[0, 4, 5, 7, 8]].copy()
+
+# One good call of every function; the nonsense below is put in the place of each argument in turn.
+GOOD = {
+    "philox4x32": (np.zeros((2, 4), np.uint32), np.zeros((2, 2), np.uint32)),
+    "standard_normal": (1, 2, 3, 4, 5),
+    "uniform": (1, 2, 3, 4, 5),
+    "balanced_assignment": (np.array([0.5, 0.5]), 7),
+    "psd_factor": (np.eye(3),),
+    "block_design": (1, 0, 5, 6, 0, EXPERT, BLOCKS, SQUARES, np.array([0, 0, 1]), V3, 1.0),
+    "spectral_block": (1, 0, 5, 6, V3, 3, 4),
+    "lstsq": (X, Y, -1.0, 0),
+    "block_lstsq": (X, Y, EXPERT, BLOCKS, -1.0, 0),
+    "learning_curve": (X, V4, np.array([1, 3, 4])),
+    "block_learning_curve": (X, V4, EXPERT, BLOCKS, np.array([1, 3, 4])),
+    "gradient": (X, V4, V3),
+    "gradient_descent": (X, V4, V3, 5, 0.01, 0.0),
+    "block_covariance": (X, EXPERT, BLOCKS),
+    "qda_factor": (SQUARES, BLOCKS),
+    "qda_scores": (X, BLOCKS, SQUARES, np.ones(2), 1.0),
+    "blas_info": (),
+}
+
+FREE_LENGTH = {("block_design", 5), ("learning_curve", 2), ("block_learning_curve", 4), ("qda_scores", 0)}
+NOT_ARRAYS = [None, "nonsense", object(), [1.0, 2.0], {}]
+
+
+def bad_arrays(good):
+    """What an array argument must not be: another dtype, layout, dimension or size."""
+    yield good.astype(np.complex128)
+    yield good.astype(object)
+    yield good.astype(np.float32)
+    yield good.astype(good.dtype.newbyteorder())
+    yield np.repeat(good, 2, axis=-1)[..., ::2]
+    yield good[..., None]
+    yield good[:0]
+    yield np.float64(1.0)
+    if good.ndim == 2 and min(good.shape) > 1:
+        yield np.asfortranarray(good)
+    if good.dtype == np.intp:
+        yield np.full_like(good, -1)
+        yield np.full_like(good, np.iinfo(np.intp).max)
+        yield np.full_like(good, np.iinfo(np.intp).min)
+
+
+def nonsense():
+    for name, arguments in GOOD.items():
+        for i, good in enumerate(arguments):
+            bad = [*NOT_ARRAYS, *(bad_arrays(good) if isinstance(good, np.ndarray) else [])]
+            if isinstance(good, int) and not isinstance(good, bool):
+                bad += [2**64, -(2**70), 0.5]
+            yield from ((name, (*arguments[:i], value, *arguments[i + 1 :])) for value in bad)
+        yield name, (*arguments, 1)
+        if arguments:
+            yield name, arguments[:-1]
+
+
+def test_every_function_is_exercised():
+    functions = {name for name in dir(_core) if callable(getattr(_core, name)) and not name.startswith("_")}
+    assert functions - {"Loader"} == set(GOOD)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_calls_work_and_leave_their_input_alone(name):
+    arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in GOOD[name]]
+    for argument in arguments:
+        if isinstance(argument, np.ndarray):
+            argument.flags.writeable = False
+    assert getattr(_core, name)(*arguments) is not None
+    for argument, good in zip(arguments, GOOD[name]):
+        if isinstance(good, np.ndarray):
+            np.testing.assert_array_equal(argument, good)
+
+
+def test_nonsense_raises():
+    cases = list(nonsense())
+    assert len(cases) > 500
+    for name, arguments in cases:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            getattr(_core, name)(*arguments)
+            pytest.fail(f"{name}{arguments!r} was accepted")
+
+
+def test_lengths_that_do_not_match_raise():
+    for name, arguments in GOOD.items():
+        arrays = [i for i, a in enumerate(arguments) if isinstance(a, np.ndarray)]
+        for i in arrays if len(arrays) > 1 else []:
+            longer = np.concatenate([arguments[i], arguments[i][-1:]])
+            if (name, i) in FREE_LENGTH:
+                continue
+            with pytest.raises((TypeError, ValueError)):
+                getattr(_core, name)(*arguments[:i], longer, *arguments[i + 1 :])
+                pytest.fail(f"{name}: argument {i} of another length was accepted")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308, 1e-308, 0.0])
+def test_extreme_entries_do_not_crash(value):
+    """The Python layer refuses NaN and infinity; the kernels only have to survive them."""
+    for name, arguments in GOOD.items():
+        filled = [np.full_like(a, value) if isinstance(a, np.ndarray) and a.dtype == float else a for a in arguments]
+        try:
+            getattr(_core, name)(*filled)
+        except ValueError:
+            pass
+
+
+def test_enormous_requests_are_memory_errors():
+    with pytest.raises(MemoryError):
+        _core.standard_normal(0, 0, 0, 0, sys.maxsize // 8)
+    with pytest.raises((MemoryError, ValueError)):
+        _core.spectral_block(0, 0, 0, 1, np.ones(2**20), 2**31 - 1, 2**20)
+    with pytest.raises(MemoryError):
+        _core.gradient_descent(X, V4, V3, sys.maxsize // 16, 0.01, 0.0)
+
+
+def test_private_blas_has_one_thread_and_numpys_keeps_its_own():
+    libraries = {info["filepath"]: info for info in threadpoolctl.threadpool_info()}
+    private = [info for path, info in libraries.items() if "moenoise" in os.path.basename(path)]
+    if not private:
+        pytest.skip("built against the system's OpenBLAS")
+    assert [info["num_threads"] for info in private] == [1]
+    code = """
+        import numpy, threadpoolctl
+        before = {i["filepath"]: i["num_threads"] for i in threadpoolctl.threadpool_info()}
+        import moenoise
+        after = {i["filepath"]: i["num_threads"] for i in threadpoolctl.threadpool_info()}
+        assert before and all(after[path] == threads for path, threads in before.items()), (before, after)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_import_is_light():
+    code = """
+        import sys, moenoise
+        heavy = {"sklearn", "matplotlib", "scipy.stats", "tqdm", "pandas"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+LONG = {
+    "gradient_descent": "_core.gradient_descent(X, y, np.zeros(400), 10**9, 1e-9, 0.0)",
+    "standard_normal": "_core.standard_normal(0, 0, 0, 0, 4 * 10**8)",
+    "learning_curve": "_core.learning_curve(X, y, np.arange(1, 3001))",
+    "psd_factor": "_core.psd_factor(np.ascontiguousarray(np.eye(6000) + 0.1))",
+    "lstsq-normal": "_core.lstsq(tall, np.ones((60000, 1)), -1.0, 1)",
+    "lstsq-orthogonal": "_core.lstsq(tall, np.ones((60000, 1)), -1.0, 2)",
+    "balanced": "_core.balanced_assignment(np.full(1000, 0.001), 10**7)",
+}
+
+
+@pytest.mark.parametrize("work", LONG)
+def test_ctrl_c_ends_long_work(work):
+    """A SIGINT in the middle of a kernel raises KeyboardInterrupt soon after."""
+    code = f"""
+        import os, signal, sys, threading, time
+        import numpy as np
+        from moenoise import _core
+        X, y = np.random.default_rng(0).standard_normal((3000, 400)), np.ones(3000)
+        tall = np.tile(X, (20, 2)) + np.eye(60000, 800)
+        sent = []
+        def interrupt():
+            time.sleep(1.5)
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt, daemon=True).start()
+        try:
+            while True:
+                {LONG[work]}
+        except KeyboardInterrupt:
+            print(time.perf_counter() - sent[0])
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.0  # the promise is 0.2 s; the machine may be busy
+
+
+def test_twelve_threads_give_the_bits_of_one():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((300, 40)), rng.standard_normal(300)
+    expert, sizes, blocks = np.arange(300) % 4, np.arange(5, 301, 5), np.full(4, 10)
+
+    def work():
+        covariances, _, _ = _core.block_covariance(X, expert, blocks)
+        factors, _ = _core.qda_factor(covariances, blocks)
+        arrays = [
+            _core.lstsq(X, y[:, None], -1.0, 0)[0],
+            _core.lstsq(X[:30], y[:30, None], -1.0, 2)[0],
+            _core.block_lstsq(X, y[:, None], expert, blocks, -1.0, 0)[0],
+            _core.learning_curve(X, y, sizes),
+            _core.block_learning_curve(X, y, expert, blocks, sizes),
+            *_core.gradient_descent(X, y, np.zeros(40), 50, 1e-3, 0.0),
+            _core.qda_scores(X, blocks, factors, np.zeros(4), 1.0),
+        ]
+        return b"".join(array.tobytes() for array in arrays)
+
+    expected, results = work(), []
+    threads = [threading.Thread(target=lambda: results.extend(work() for _ in range(5))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 60
+    assert set(results) == {expected}
+
+
+def test_signals_in_other_threads_are_left_to_the_main_thread():
+    """A kernel in a worker thread goes on; the main thread gets the KeyboardInterrupt."""
+    done = []
+    worker = threading.Thread(target=lambda: done.append(_core.standard_normal(0, 0, 0, 0, 3 * 10**7)))
+    worker.start()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    worker.join()
+    assert len(done[0]) == 3 * 10**7
+
+
+def test_repeated_calls_do_not_leak():
+    resource = pytest.importorskip("resource")
+
+    def run():
+        for _, (name, arguments) in zip(range(3), itertools.repeat(("block_lstsq", GOOD["block_lstsq"]))):
+            getattr(_core, name)(*arguments)
+        for name, arguments in itertools.islice(nonsense(), 0, None, 7):
+            try:
+                getattr(_core, name)(*arguments)
+            except (TypeError, ValueError, OverflowError):
+                pass
+        for name, arguments in GOOD.items():
+            getattr(_core, name)(*arguments)
+
+    for _ in range(20):
+        run()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(100):
+        run()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2000  # KiB
