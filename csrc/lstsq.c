@@ -1,4 +1,5 @@
 /* Fits minimum-norm least squares: by the normal equations where they are safe, orthogonally elsewhere. */
+#include <math.h>
 #include <string.h>
 
 #include "internal.h"
@@ -61,7 +62,8 @@ moe_status moe_lstsq(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d,
     /* A cut-off as large as this may drop directions of a well-conditioned X too. */
     const int may_cut = rcond * rcond > 0.01 * MOE_GRAM_WELL_CONDITIONED && rcond > 0.0;
     if (method == MOE_NORMAL || (method == MOE_AUTO && !may_cut)) {
-        const double required = method == MOE_NORMAL ? MOE_GRAM_SINGULAR : MOE_GRAM_WELL_CONDITIONED;
+        const double wanted = fmax(MOE_GRAM_SINGULAR, rcond > 0.0 ? rcond * rcond : 0.0); /* nothing is cut off */
+        const double required = method == MOE_NORMAL ? wanted : MOE_GRAM_WELL_CONDITIONED;
         const moe_status status = normal(X, Y, n, d, m, required, coef, workspace, interrupt);
         *used = MOE_NORMAL;
         *rank = moe_min(n, d);

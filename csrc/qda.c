@@ -55,17 +55,28 @@ moe_status moe_covariance(const double *X, const moe_blocks *blocks, const ptrdi
     return MOE_OK;
 }
 
+/* l_jj^2 / c_jj is the share of feature j that the features before it leave unexplained, whatever their scales; a
+ * share that rounding alone could leave shows a singular matrix. */
+static int is_singular(const double *C, const double *L, ptrdiff_t m)
+{
+    for (ptrdiff_t j = 0; j < m; j++)
+        if (!(L[j * m + j] * L[j * m + j] > 16 * DBL_EPSILON * (double)m * C[j * m + j]))
+            return 1;
+    return 0;
+}
+
 moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, double *inverse_factors,
                           double *log_determinants, ptrdiff_t *failed, const moe_interrupt *interrupt)
 {
     for (ptrdiff_t i = 0; i < blocks->k; i++) {
         const ptrdiff_t m = blocks->size[i];
+        const double *C = covariances + blocks->square[i];
         double *L = inverse_factors + blocks->square[i];
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
         /* the lower triangle of a row-major matrix is the upper one of a column-major matrix: C = U'U, L = U' */
-        memcpy(L, covariances + blocks->square[i], (size_t)(m * m) * sizeof *L);
-        if (lapack_dpotrf(LAPACK_COL_MAJOR, 'U', (int)m, L, (int)m) != 0) {
+        memcpy(L, C, (size_t)(m * m) * sizeof *L);
+        if (lapack_dpotrf(LAPACK_COL_MAJOR, 'U', (int)m, L, (int)m) != 0 || is_singular(C, L, m)) {
             *failed = i;
             return MOE_NOT_POSITIVE_DEFINITE;
         }

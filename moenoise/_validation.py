@@ -201,6 +201,6 @@ def as_spectrum(value, length, name="singular_values"):
 
 def as_choice(value, name, choices):
     """`value`, one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value

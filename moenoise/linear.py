@@ -1,5 +1,6 @@
 """Minimum-norm least squares, whole or block by block, for one sample or every size of it; gradient descent."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -122,8 +123,8 @@ def lstsq(X, y, *, rcond=None, method="auto"):
 def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     r"""Minimum-norm least squares of each expert on its own rows and its own block of columns.
 
-    Expert i minimises ``||X[expert == i, block i] b_i - y[expert == i]||_2``, with the least ``||b_i||_2``: the paper's
-    sparse estimators (Section 3).
+    Expert i minimises ``||X[expert == i, block i] b_i - y[expert == i]||_2``, with the least ``||b_i||_2``: the
+    paper's sparse estimators (Section 3).
 
     Parameters
     ----------
@@ -171,8 +172,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
 def learning_curve(X, y, sizes):
     r"""The minimum-norm least-squares fits of the first n rows, for each n in `sizes`.
 
-    Row j is ``lstsq(X[:sizes[j]], y[:sizes[j]]).coef`` up to rounding, for all sizes together at little more than the
-    cost of the largest fit.
+    Row j is ``lstsq(X[:sizes[j]], y[:sizes[j]]).coef`` up to rounding; the sizes share the work of factorising X.
 
     Parameters
     ----------
@@ -206,8 +206,8 @@ def learning_curve(X, y, sizes):
 def block_learning_curve(X, y, expert, block_sizes, sizes):
     r"""The k experts' fits to the first n rows, side by side, for each n in `sizes`.
 
-    Row j holds the experts' coefficients of ``block_lstsq`` of the first ``sizes[j]`` rows up to rounding, and zeros for
-    an expert that has no rows among them.
+    Row j holds the coefficients of `block_lstsq` of the first ``sizes[j]`` rows up to rounding, and zeros for an expert
+    that has no rows among them.
 
     Parameters
     ----------
@@ -247,8 +247,9 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
 def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
     r"""Gradient descent on ``1/2 ||X b - y||^2``.
 
-    Each step is ``b <- b - step_size * X'(X b - y)`` (paper, equation 5). With the default step the part of the residual
-    along the left singular vector of singular value ``s`` shrinks by ``1 - s^2 / s_max^2`` a step (paper, Appendix A.5).
+    Each step is ``b <- b - step_size * X'(X b - y)`` (paper, equation 5). With the default step the part of the
+    residual along the left singular vector of singular value ``s`` shrinks by ``1 - s^2 / s_max^2`` a step (paper,
+    Appendix A.5).
 
     Parameters
     ----------
@@ -307,7 +308,7 @@ def _default_step_size(X):
     scale = max(X.max(), -X.min())
     if not _SMALLEST_SCALE < scale < _LARGEST_SCALE:
         raise ValueError(
-            f"X must have a largest entry whose square neither over- nor underflows for a default step_size, got {scale:g}"
+            f"X must have a largest entry whose square neither over- nor underflows, or step_size be given: got {scale:g}"
         )
     return 1 / _largest_singular_value(X) ** 2
 
@@ -317,14 +318,17 @@ def _largest_singular_value(X):
     if min(X.shape) < _FEW_SINGULAR_VALUES:
         return float(np.linalg.norm(X, 2))
     n, d = X.shape
-    zeros = np.zeros(n)
-    gram = scipy.sparse.linalg.LinearOperator(
-        (d, d), matvec=lambda v: _core.gradient(X, zeros, np.ascontiguousarray(v).ravel()), dtype=np.float64
-    )
+    zeros, norm = np.zeros(n), np.linalg.norm(X)
+
+    def multiply(v):
+        # Of unit trace: ARPACK takes eigenvalues below 1e-11 for zero.
+        return _core.gradient(X, zeros, np.ascontiguousarray(v).ravel()) / norm**2
+
+    gram = scipy.sparse.linalg.LinearOperator((d, d), matvec=multiply, dtype=np.float64)
     # A fixed start makes the result reproducible; a random one is orthogonal to no particular vector.
     start = _core.standard_normal(0, 0, 0, 0, d)
     eigenvalue = scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, tol=1e-12, return_eigenvectors=False)
-    return float(np.sqrt(eigenvalue[0]))
+    return norm * math.sqrt(eigenvalue[0])
 
 
 def _has_diverged(residual_norms, X, y, start):

@@ -6,10 +6,23 @@ NumPy's transcendental functions instead of polynomials.
 """
 
 import numpy as np
+import scipy.linalg
 
 METHOD_AUTO, METHOD_NORMAL, METHOD_ORTHOGONAL, METHOD_SVD = range(4)
 
 NORMAL_MAX_CONDITION = 1e3
+
+
+def _blocks(block_sizes):
+    """k slices of columns."""
+    ends = np.cumsum(block_sizes).tolist()
+    return [slice(end - int(size), end) for end, size in zip(ends, block_sizes)]
+
+
+def _squares(flat, block_sizes):
+    """k square matrices that are stored one after the other."""
+    pieces = np.split(flat, np.cumsum(np.square(block_sizes))[:-1])
+    return [piece.reshape(size, size) for piece, size in zip(pieces, block_sizes)]
 
 
 # ---- random numbers ----------------------------------------------------------------------------------------------
@@ -29,7 +42,7 @@ def philox4x32(counter, key):
 
 def _words(key, stream, replicate, first, count):
     """Two 64-bit words a block, of blocks first .. first+count-1."""
-    blocks = [(first + i) % 2**64 for i in range(count)]
+    blocks = [(int(first) + i) % 2**64 for i in range(int(count))]
     counter = np.array([(b & 0xFFFFFFFF, b >> 32, stream, replicate) for b in blocks], dtype=np.uint32).reshape(-1, 4)
     out = philox4x32(counter, np.array([(key & 0xFFFFFFFF, key >> 32)] * count, dtype=np.uint32).reshape(-1, 2))
     out = out.astype(np.uint64)
@@ -65,6 +78,51 @@ def balanced_assignment(probabilities, n):
     return expert
 
 
+# ---- designs -----------------------------------------------------------------------------------------------------
+
+
+def psd_factor(covariance):
+    """LAPACK's pivoted Cholesky factorisation: (U, permutation, rank), covariance[perm][:, perm] = U'U."""
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    if eigenvalues[0] < -1e-10 * np.abs(eigenvalues).max():
+        raise ValueError("covariance must be positive semidefinite")
+    factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance)
+    factor = np.triu(factor)
+    factor[rank:] = 0
+    return factor, pivots - 1, rank
+
+
+def block_design(
+    key, replicate, signal, noise, first_row, expert, block_sizes, factors, permutations, coef, noise_deviation
+):
+    """(features, response), row by row from the model's definition."""
+    n, d, blocks = len(expert), len(coef), _blocks(block_sizes)
+    clean = np.zeros((n, d))
+    for row, z in enumerate(expert):
+        normals = standard_normal(key, signal, replicate, (first_row + row) * d + blocks[z].start, block_sizes[z])
+        permutation, factor = permutations[blocks[z]], _squares(factors, block_sizes)[z]
+        clean[row, blocks[z].start + permutation] = factor.T @ normals
+    noise = standard_normal(key, noise, replicate, first_row * d, n * d).reshape(n, d)
+    return clean + noise_deviation * noise, clean @ coef
+
+
+def spectral_block(key, replicate, left, right, singular_values, n, d):
+    """U diag(singular_values) V' with U and V of Haar's distribution by Stewart's (1980) reflections, as matrices."""
+    rank = min(n, d)
+    U, V = _haar(key, replicate, left, n, rank), _haar(key, replicate, right, d, rank)
+    return U * singular_values @ V.T
+
+
+def _haar(key, replicate, stream, size, rank):
+    Q, signs = np.eye(size), np.empty(rank)
+    for j in range(rank):
+        v = standard_normal(key, stream, replicate, j * size, size - j)
+        signs[j] = 1 if v[0] < 0 else -1
+        v[0] -= signs[j] * np.linalg.norm(v)
+        Q[:, j:] -= np.outer(Q[:, j:] @ v, 2 * v / (v @ v))
+    return Q[:, :rank] * signs
+
+
 # ---- least squares -----------------------------------------------------------------------------------------------
 
 
@@ -77,11 +135,6 @@ def lstsq(X, Y, rcond, method):
     if method == METHOD_AUTO:
         method = METHOD_NORMAL if s[0] <= NORMAL_MAX_CONDITION * s[-1] and s[0] > 0 else METHOD_ORTHOGONAL
     return coef, rank, method
-
-
-def _blocks(block_sizes):
-    ends = np.cumsum(block_sizes)
-    return [slice(end - size, end) for end, size in zip(ends, block_sizes)]
 
 
 def block_lstsq(X, Y, expert, block_sizes, rcond, method):
@@ -133,11 +186,6 @@ def block_covariance(X, expert, block_sizes):
     own = [X[expert == i, block] for i, block in enumerate(_blocks(block_sizes))]
     covariances = np.concatenate([(x.T @ x / len(x)).ravel() for x in own])
     return covariances, np.array([len(x) for x in own]), (X**2).sum() - sum((x**2).sum() for x in own)
-
-
-def _squares(flat, block_sizes):
-    pieces = np.split(flat, np.cumsum(np.square(block_sizes))[:-1])
-    return [piece.reshape(size, size) for piece, size in zip(pieces, block_sizes)]
 
 
 def qda_factor(covariances, block_sizes):
