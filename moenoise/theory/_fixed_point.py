@@ -78,7 +78,7 @@ class GramEquivalent(typing.NamedTuple):
             while self.potential(log_q + step) > start + _ROUNDING * (1 + abs(start)):
                 step /= 2
             log_q = log_q + step
-        raise RuntimeError("the equivalent's fixed point was not reached: covariances and noise differ too much in size")
+        raise RuntimeError("the fixed point was not reached: the covariances and the noise differ too much in size")
 
     def _common_factor(self):
         """c such that q = c p solves the sum of the equations: exact for classes that are alike."""

@@ -182,8 +182,9 @@ def _root(function, low, high):
 
 def _g(offsets, variance):
     """g and its derivative, from the offsets l_j - w."""
-    inverse = 1 / offsets
-    return 1 - variance * inverse.sum(), -variance * (inverse @ inverse)
+    deviation = np.sqrt(variance)
+    scaled = deviation / offsets
+    return 1 - deviation * scaled.sum(), -(scaled @ scaled)
 
 
 def _slope(w, g, g_slope, surplus):

@@ -1,0 +1,144 @@
+"""An expert's fit on finitely many rows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from monte_carlo import FALSE_ALARM, agrees, draw, minimum_norm_fit
+from scipy import stats
+
+import moenoise as mn
+from moenoise import theory
+
+TOEPLITZ = mn.BlockModel.toeplitz(6, 1, decay=0.6, rng=1)
+MODEL = mn.BlockModel(
+    [np.eye(3), [[2.0, 0.5], [0.5, 1.0]], [[4.0]]], [[1.0, 2.0, -1.0], [0.5, 1.0], [2.0]], noise_variance=0.5
+)
+
+
+def one_expert_risks(model, n, repeats, seed):
+    """(repeats,) risks of fits of a model with one expert."""
+    rng = np.random.default_rng(seed)
+    fits = [minimum_norm_fit(*draw(model, n, rng)[:2]) for _ in range(repeats)]
+    return theory.risk(model, np.array(fits), estimator="sparse")
+
+
+def bayes_risk(model):
+    return theory.generalization(model).sparse
+
+
+@pytest.mark.parametrize("n", [14, 20, 60])
+def test_more_rows_than_features_against_simulation(n):
+    risks = one_expert_risks(TOEPLITZ, n, 4000, seed=n)
+    assert agrees(risks, theory.expert_risk(TOEPLITZ, [n])[0])
+    assert not agrees(risks, bayes_risk(TOEPLITZ) * (1 + 6 / n))
+
+
+def isotropic_terms(model, n):
+    """(bias without its factor, factor, variance exact, variance of the equivalent) for Sigma = l I."""
+    (w,), s, d = theory.bayes_sparse(model), bayes_risk(model), model.d
+    return w @ w * (model.covariances[0][0, 0] + model.noise_variance), 1 - n / d, s * n / (d - n - 1), s * n / (d - n)
+
+
+@pytest.mark.parametrize("n", [1, 5, 12])
+def test_isotropic_with_fewer_rows_is_exact(n):
+    model = mn.BlockModel.isotropic(20, 1, variance=2.0, noise_variance=0.7, rng=2)
+    bias, factor, variance, _ = isotropic_terms(model, n)
+    risks = one_expert_risks(model, n, 5000, seed=n)
+    assert theory.expert_risk(model, [n])[0] == pytest.approx(bayes_risk(model) + bias * factor + variance, rel=1e-12)
+    assert agrees(risks, theory.expert_risk(model, [n])[0])
+    assert not agrees(risks, bayes_risk(model) + bias + variance)
+
+
+def test_isotropic_with_fewer_rows_is_not_the_equivalent():
+    n, model = 12, mn.BlockModel.isotropic(20, 1, variance=2.0, noise_variance=0.7, rng=2)
+    bias, factor, _, equivalent = isotropic_terms(model, n)
+    risks = one_expert_risks(model, n, 5000, seed=0)
+    assert agrees(risks, theory.expert_risk(model, [n])[0])
+    assert not agrees(risks, bayes_risk(model) + bias * factor + equivalent)
+
+
+@pytest.mark.parametrize("n", [20, 35])
+def test_general_block_with_fewer_rows(n):
+    model = mn.BlockModel.toeplitz(60, 1, decay=0.9, scale=4.0, rng=3)
+    risks = one_expert_risks(model, n, 800, seed=n)
+    assert agrees(risks, theory.expert_risk(model, [n])[0], margin=0.03)
+    bias, factor, variance, _ = isotropic_terms(model, n)
+    assert not agrees(risks, bayes_risk(model) + bias * factor + variance, margin=0.03)
+
+
+def test_equivalent_solves_its_equations():
+    n, model = 25, mn.BlockModel.toeplitz(60, 1, decay=0.7, rng=3)
+    values, vectors = np.linalg.eigh(model.covariances[0] + np.eye(60))
+    w = vectors.T @ theory.bayes_sparse(model)[0]
+    low, high = 1e-9, 1e9
+    for _ in range(200):  # bisection
+        kappa = np.sqrt(low * high)
+        low, high = (kappa, high) if (values / (values + kappa)).sum() > n else (low, kappa)
+    s, f = bayes_risk(model), ((values / (values + kappa)) ** 2).sum() / n
+    expected = s + (kappa**2 * (values * w**2 / (values + kappa) ** 2).sum() + s * f) / (1 - f)
+    assert theory.expert_risk(model, [n])[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_every_regime_of_three_experts():
+    risks = theory.expert_risk(MODEL, [0, 10, 1])
+    s = MODEL.noise_variance * np.array([b @ w for b, w in zip(MODEL.coefficients, theory.bayes_sparse(MODEL))])
+    np.testing.assert_allclose(risks, [6.0, s[1] * (1 + 2 / 7), np.inf], rtol=1e-12)
+    assert np.isinf(theory.expert_risk(MODEL, [2, 1, 2])).all()
+    assert np.isinf(theory.expert_risk(MODEL, [4, 3, 1])).all()
+    np.testing.assert_allclose(theory.expert_risk(MODEL, [0, 0, 0]), MODEL.signal_variances, rtol=1e-12)
+    np.testing.assert_allclose(theory.expert_risk(MODEL, [10**9] * 3), s, rtol=1e-8)
+
+
+def test_law_of_the_excess_risk():
+    n, repeats = 15, 4000
+    excess = one_expert_risks(TOEPLITZ, n, repeats, seed=4) - bayes_risk(TOEPLITZ)
+    law = theory.expert_excess_distribution(TOEPLITZ, [n])
+    assert stats.kstest(excess, lambda x: law.cdf(x)).pvalue > FALSE_ALARM
+    fewer = theory.expert_excess_distribution(TOEPLITZ, [n - 1])
+    assert stats.kstest(excess, lambda x: fewer.cdf(x)).pvalue < FALSE_ALARM
+    counts = [9, 8, 7]
+    expected = theory.expert_risk(MODEL, counts) - theory.expert_risk(MODEL, [10**12] * 3)
+    np.testing.assert_allclose(theory.expert_excess_distribution(MODEL, counts).mean(), expected, rtol=1e-8)
+
+
+def test_without_noise():
+    model = dataclasses.replace(MODEL, noise_variance=0.0)
+    np.testing.assert_allclose(theory.expert_risk(model, [3, 2, 1]), 0.0, atol=1e-14)
+    np.testing.assert_allclose(theory.expert_risk(model, [1, 3, 0]), [4.0, 0.0, 16.0], atol=1e-14)
+    with pytest.raises(ValueError, match="expert 0"):
+        theory.expert_excess_distribution(model, [3, 3, 3])
+
+
+def test_without_noise_on_a_singular_covariance():
+    """Two features that are one: the fit is exact from one row on."""
+    model = mn.BlockModel([np.ones((2, 2))], [[1.0, 3.0]], noise_variance=0.0)
+    np.testing.assert_allclose(theory.expert_risk(model, [1]), 0.0, atol=1e-14)
+    np.testing.assert_allclose(theory.expert_risk(model, [0]), 16.0, rtol=1e-12)
+
+
+def test_nothing_to_learn_costs_nothing():
+    model = dataclasses.replace(MODEL, coefficients=[np.zeros(3), np.zeros(2), np.ones(1)])
+    np.testing.assert_array_equal(theory.expert_risk(model, [3, 1, 0]), [0.0, 0.0, 4.0])
+
+
+@pytest.mark.parametrize("function", [theory.expert_risk, theory.expert_excess_distribution])
+@pytest.mark.parametrize(
+    "counts, error",
+    [
+        ([9, 9], ValueError),
+        ([9, 9, -1], ValueError),
+        ([9.0, 9.0, 9.0], TypeError),
+        ([[9, 9, 9]], ValueError),
+        (9, ValueError),
+        ([9, 9, None], TypeError),
+    ],
+)
+def test_bad_counts(function, counts, error):
+    with pytest.raises(error, match="counts"):
+        function(MODEL, counts)
+
+
+def test_excess_law_needs_enough_rows():
+    with pytest.raises(ValueError, match="expert 1 has 1 of 2 rows"):
+        theory.expert_excess_distribution(MODEL, [3, 1, 1])

@@ -1,0 +1,116 @@
+"""Theorem 4: an input routed to the wrong expert."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from monte_carlo import agrees, draw
+
+import moenoise as mn
+from moenoise import theory
+
+MODEL = mn.BlockModel(
+    [[[2.0, 0.6], [0.6, 1.0]], [[3.0]], np.eye(2)],
+    [[1.0, -2.0], [1.7], [0.5, 1.5]],
+    probabilities=[0.5, 0.2, 0.3],
+    noise_variance=0.8,
+)
+
+
+def composite_errors(model, true, routed, eta, n, rng):
+    """(n, 2) squared errors of the dense and sparse Bayes estimators on Theorem 4's composite input."""
+    signal, response, _ = draw(dataclasses.replace(model, noise_variance=0.0), n, rng, np.full(n, true))
+    other, _, _ = draw(dataclasses.replace(model, noise_variance=0.0), n, rng, np.full(n, routed))
+    features = signal + eta * other + np.sqrt(model.noise_variance) * rng.standard_normal(signal.shape)
+    dense = features @ np.concatenate(theory.bayes_dense(model))
+    sparse = features[:, model.blocks[routed]] @ theory.bayes_sparse(model)[routed]
+    return np.column_stack([response - dense, response - sparse]) ** 2
+
+
+@pytest.mark.parametrize("true, routed, eta", [(0, 1, 1.5), (2, 0, 1.0), (1, 2, 0.0)])
+def test_corrected_form_against_simulation_and_printed_form_fails(true, routed, eta):
+    errors = composite_errors(MODEL, true, routed, eta, 100_000, np.random.default_rng(1))
+    assert agrees(errors, theory.misrouting(MODEL, true, routed, eta))
+    printed = theory.misrouting(MODEL, true, routed, eta, form="printed")
+    assert not agrees(errors[:, 0], printed.dense)
+    assert not agrees(errors[:, 1], printed.sparse)
+
+
+def test_printed_form_is_the_papers():
+    """Theorem 4 as printed, with matrix inverses."""
+    i, j, eta, s = 0, 2, 1.5, MODEL.noise_variance
+
+    def form(block, factor, power):
+        covariance, beta = MODEL.covariances[block], MODEL.coefficients[block]
+        inverse = np.linalg.inv(factor * covariance + s * np.eye(len(beta)))
+        return beta @ covariance @ np.linalg.matrix_power(inverse, power) @ covariance @ beta
+
+    p = MODEL.probabilities
+    dense = eta**2 * p[j] * form(j, p[j], 1) + s * eta**2 * (p[j] ** 2 - p[j]) * form(j, p[j], 2)
+    dense += -p[i] * form(i, p[i], 1) + s * p[1] ** 2 * form(1, p[1], 2)
+    printed = theory.misrouting(MODEL, i, j, eta, form="printed")
+    np.testing.assert_allclose(printed, [dense, eta**2 * form(j, 1.0, 1)], rtol=1e-12)
+
+
+def test_without_noise():
+    model = dataclasses.replace(MODEL, noise_variance=0.0)
+    signal = model.signal_variances
+    np.testing.assert_allclose(theory.misrouting(model, 0, 1, 2.0), [4 * signal[1], signal[0] + 4 * signal[1]])
+
+
+CONFUSION = np.array([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1], [0.2, 0.0, 0.8]])
+
+
+def test_random_routing_errors_against_simulation():
+    rng = np.random.default_rng(2)
+    features, response, expert = draw(MODEL, 200_000, rng)
+    routed = (rng.random(len(expert))[:, None] > np.cumsum(CONFUSION, axis=1)[expert]).sum(axis=1)
+    outputs = [features[:, block] @ w for block, w in zip(MODEL.blocks, theory.bayes_sparse(MODEL))]
+    errors = (response - np.column_stack(outputs)[np.arange(len(expert)), routed]) ** 2
+    assert agrees(errors, theory.misrouted_risk(MODEL, CONFUSION))
+    transposed = CONFUSION.T / CONFUSION.sum(axis=0)[:, None]
+    assert not agrees(errors, theory.misrouted_risk(MODEL, transposed))
+    assert not agrees(errors, theory.generalization(MODEL).sparse)
+
+
+def test_perfect_routing_is_theorem_2():
+    assert theory.misrouted_risk(MODEL, np.eye(3)) == pytest.approx(theory.generalization(MODEL).sparse, rel=1e-14)
+
+
+def test_one_expert_cannot_be_misrouted():
+    model = mn.BlockModel.toeplitz(3, 1, rng=0)
+    assert theory.misrouted_risk(model, [[1.0]]) == pytest.approx(theory.generalization(model).sparse, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, name",
+    [
+        ((0, 0, 1.0), ValueError, "routed"),
+        ((3, 0, 1.0), ValueError, "true"),
+        ((0, -1, 1.0), ValueError, "routed"),
+        ((0.0, 1, 1.0), TypeError, "true"),
+        ((True, 0, 1.0), TypeError, "true"),
+        ((0, 1, -1.0), ValueError, "eta"),
+        ((0, 1, np.nan), ValueError, "eta"),
+        ((0, 1, "1"), TypeError, "eta"),
+        ((0, 1, 1.0, "right"), ValueError, "form"),
+    ],
+)
+def test_bad_arguments(arguments, error, name):
+    with pytest.raises(error, match=name):
+        theory.misrouting(MODEL, *arguments)
+
+
+@pytest.mark.parametrize(
+    "confusion, error",
+    [
+        (np.eye(2), ValueError),
+        (np.full((3, 3), 0.3), ValueError),
+        (np.eye(3) * 2 - 1 / 3, ValueError),
+        (np.full((3, 3), np.nan), ValueError),
+        (np.eye(3).astype(object), TypeError),
+    ],
+)
+def test_bad_confusion(confusion, error):
+    with pytest.raises(error, match="confusion"):
+        theory.misrouted_risk(MODEL, confusion)
