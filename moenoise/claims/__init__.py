@@ -1,0 +1,13 @@
+"""The paper's claims, one file each: what it says, how it is measured, the verdict."""
+
+import importlib
+from functools import cache
+
+# The order of the report.
+NAMES = ("theorem-1", "theorem-2", "theorem-3", "theorem-4", "theorem-5", "figure-3", "table-2", "digits")
+
+
+@cache
+def get(name):
+    """The `Claim` of that name."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").CLAIM

@@ -1,0 +1,314 @@
+"""What every claim is made of: records, verdicts, the run around them.
+
+How to write a claim
+--------------------
+One file a claim, ``moenoise/claims/<name>.py`` (dashes become underscores),
+listed in ``claims/__init__.py``. The file holds two functions and one constant:
+
+``measure(run, **settings)``
+    Simulates, compares, and returns ``(records, data)``: a list of `Record`,
+    and a dict with whatever the figures need. `run` is a `Run`:
+
+    * ``run.rng(cell)`` is a seed (a `numpy.random.SeedSequence`) for the
+      claim's cell number `cell` (0, 1, ...: one for each model or setting).
+      Hand it to ``rng=``, together with ``replicate=r``.
+    * ``run.map(function, items, label)`` is ``[function(item) for item in items]``
+      over the worker threads, shown in the progress bar. BLAS runs on one thread
+      inside. `function` must depend on its item only, so that no number
+      depends on how many workers there are.
+
+``figures(data)``
+    A dict, caption -> `matplotlib.figure.Figure`, drawn with `moenoise.plots`
+    (imported inside the function: ``import moenoise`` must stay light, so
+    neither Matplotlib nor scikit-learn may be imported at the top of a claim).
+
+``CLAIM = Claim(name=..., place=..., statement=..., finding=..., presets=..., measure=measure, figures=figures)``
+    ``presets["quick"]`` and ``presets["paper"]`` are the settings handed to
+    `measure`: quick takes a second or two on two cores, paper under a minute.
+
+A comparison is one call::
+
+    estimate = Estimate.of(run.map(one_replicate, range(replicates), "risk"))
+    record = compare("theorem-2", "dense risk", "k=4, d=32", estimate, printed=..., corrected=...)
+
+`printed` is what the paper's formula gives, `corrected` what the formula that
+this package believes in gives; either may be None (nothing stated). Where the paper is
+right both are the same number.
+
+Verdicts
+--------
+An exact formula (``margin=0``) is compared by a two-sided t-test on the replicates (a
+z-test where they are many): it holds where ``|measured - stated|`` is at most `FALSE_ALARM_RATE`'s quantile
+times the standard error. The rate is for one comparison; `false_alarm_bound` of
+all records is the chance that anything true is called false in a whole run, at most.
+An asymptotic formula is allowed a relative margin on top, the same for
+both forms: ``|measured - stated| <= margin * |stated| + quantile * standard_error``.
+Other statements are bounds (``relation="at least"`` or ``"at most"``), or say
+that nothing tested does better (`compare_scores`). Where nothing is stated, or
+a number is not finite, the verdict is "none".
+"""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+FALSE_ALARM_RATE = 1e-5
+"""Chance that one comparison calls a true exact formula false (two-sided)."""
+
+RELATIONS = ("equal", "at least", "at most")
+
+
+class Estimate(NamedTuple):
+    """A simulated mean: its standard error (a standard deviation, of the mean), and how well that is known.
+
+    Examples
+    --------
+    >>> Estimate.of([1.0, 2.0, 3.0]).mean
+    2.0
+    """
+
+    mean: float
+    standard_error: float
+    degrees_of_freedom: float = math.inf
+
+    @classmethod
+    def of(cls, replicates):
+        """The mean of independent replicates; one alone has an infinite standard error."""
+        values = np.asarray(replicates, dtype=float)
+        if values.ndim != 1 or len(values) == 0:
+            raise ValueError(f"replicates must be a non-empty 1-dimensional array, got shape {values.shape}")
+        if len(values) == 1:
+            return cls(float(values[0]), math.inf, 0)
+        return cls(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))), len(values) - 1)
+
+    @classmethod
+    def exactly(cls, value):
+        """A number that was computed, not sampled."""
+        return cls(float(value), 0.0)
+
+    @property
+    def allowance(self):
+        """How far chance alone takes the mean from the truth, but for `FALSE_ALARM_RATE`."""
+        if self.standard_error == 0 or not math.isfinite(self.standard_error):
+            return self.standard_error
+        return -float(stdtrit(self.degrees_of_freedom, FALSE_ALARM_RATE / 2)) * self.standard_error
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One comparison: what was measured, what the two forms say, and whether each holds.
+
+    Attributes
+    ----------
+    claim, quantity, setting : str
+        Which claim, what was measured, and where.
+    measured, standard_error : float or None
+        The measured mean and its standard error (0 where nothing was sampled); None where not finite.
+    printed, corrected : float or None
+        What the paper's formula gives and what the corrected one gives; None where nothing is
+        stated, or where the mean is infinite.
+    printed_verdict, corrected_verdict : {"holds", "fails", "none"}
+    """
+
+    claim: str
+    quantity: str
+    setting: str
+    measured: float | None
+    standard_error: float | None
+    printed: float | None
+    corrected: float | None
+    printed_verdict: str
+    corrected_verdict: str
+
+
+def verdict(estimate, stated, *, margin=0.0, relation="equal"):
+    """Whether the stated number agrees with the estimate.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    stated : float or None
+        None, NaN or infinite: the verdict is "none".
+    margin : float
+        Relative margin, for formulas that are limits; 0 for exact ones.
+    relation : {"equal", "at least", "at most"}
+        What is stated: that the mean equals `stated`, or that it is at least or at most that.
+
+    Returns
+    -------
+    {"holds", "fails", "none"}
+
+    Examples
+    --------
+    >>> verdict(Estimate(1.0, 0.01), 1.02)
+    'holds'
+    >>> verdict(Estimate(1.0, 0.01), 1.2)
+    'fails'
+    >>> verdict(Estimate(1.0, 0.01), 1.2, margin=0.2)
+    'holds'
+    """
+    if relation not in RELATIONS:
+        raise ValueError(f"relation must be one of {RELATIONS}, got {relation!r}")
+    if stated is None or not math.isfinite(stated):
+        return "none"
+    if not math.isfinite(estimate.mean) or not math.isfinite(estimate.standard_error):
+        return "none"
+    excess = estimate.mean - stated
+    if relation == "at least":
+        excess = min(excess, 0.0)
+    elif relation == "at most":
+        excess = max(excess, 0.0)
+    return "holds" if abs(excess) <= margin * abs(stated) + estimate.allowance else "fails"
+
+
+def compare(claim, quantity, setting, estimate, *, printed=None, corrected=None, margin=0.0, relation="equal",
+            testable=True):
+    """The `Record` of one comparison, both forms judged by the same rule.
+
+    With ``testable=False`` both verdicts are "none": the mean or the variance of what was sampled is
+    infinite, so its standard error says nothing.
+    """
+    verdicts = [verdict(estimate, stated, margin=margin, relation=relation) if testable else "none"
+                for stated in (printed, corrected)]
+    return Record(claim, quantity, setting, finite_or_none(estimate.mean), finite_or_none(estimate.standard_error),
+                  finite_or_none(printed), finite_or_none(corrected), *verdicts)
+
+
+def compare_scores(claim, quantity, setting, accuracies, *, printed=None, corrected=None):
+    """The `Record` of a routing score: it holds where no other classifier routes better than chance explains.
+
+    Parameters
+    ----------
+    accuracies : dict of str to (replicates,) array_like
+        Each classifier's accuracy in [0, 1], by replicate, all on the same test rows: differences are paired.
+    printed, corrected : str or None
+        Which of them is the printed score, and which the corrected one.
+
+    Returns
+    -------
+    Record
+        `measured` is the best mean accuracy of all classifiers, with its standard error;
+        `printed` and `corrected` are the two scores' own mean accuracies.
+    """
+    accuracies = {name: np.asarray(values, dtype=float) for name, values in accuracies.items()}
+    best = Estimate.of(max(accuracies.values(), key=np.mean))
+
+    def judge(name):
+        if name is None:
+            return None, "none"
+        own = accuracies[name]
+        leads = [Estimate.of(other - own) for rival, other in accuracies.items() if rival != name]
+        beaten = any(verdict(lead, 0.0, relation="at most") == "fails" for lead in leads)
+        return float(own.mean()), "fails" if beaten else "holds"
+
+    (printed_accuracy, printed_verdict), (corrected_accuracy, corrected_verdict) = judge(printed), judge(corrected)
+    return Record(claim, quantity, setting, finite_or_none(best.mean), finite_or_none(best.standard_error),
+                  printed_accuracy, corrected_accuracy, printed_verdict, corrected_verdict)
+
+
+def finite_or_none(value):
+    """`value` as a Python float; None where it is None, NaN or infinite (JSON knows neither)."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def false_alarm_bound(records):
+    """The most that the chance can be that any true statement among the records is called false."""
+    verdicts = [v for record in records for v in (record.printed_verdict, record.corrected_verdict)]
+    return min(1.0, FALSE_ALARM_RATE * sum(v != "none" for v in verdicts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim of the paper: what it says, how it is measured, what is drawn.
+
+    Attributes
+    ----------
+    name : str
+        As in ``moenoise reproduce NAME``.
+    place : str
+        Where in the paper.
+    statement : str
+        What the paper says, in one line.
+    finding : str
+        What the simulation says to it, in a sentence or two.
+    presets : dict of str to dict
+        Keyword arguments of `measure` under "quick" and "paper".
+    measure : callable
+        ``measure(run, **settings) -> (records, data)``.
+    figures : callable
+        ``figures(data) -> {caption: Figure}``.
+    """
+
+    name: str
+    place: str
+    statement: str
+    finding: str
+    presets: dict
+    measure: Callable
+    figures: Callable
+
+
+class Run:
+    """Seeds, worker threads and progress for the claims of one run; a context manager.
+
+    Parameters
+    ----------
+    seed : int
+        What all randomness is derived from.
+    jobs : int
+        Worker threads. Results do not depend on it.
+    bar : tqdm.tqdm, optional
+        A progress bar, to which the present claim and how far it is are written.
+    """
+
+    def __init__(self, seed, jobs=1, bar=None):
+        self.seed, self.jobs = seed, jobs
+        self._claim, self._bar = "", bar
+
+    def __enter__(self):
+        from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
+
+        with ExitStack() as stack:
+            # Parallelism is over replicates; BLAS threads inside would only compete, and change the last bits.
+            stack.enter_context(threadpool_limits(1, user_api="blas"))
+            self._pool = ThreadPoolExecutor(self.jobs)
+            self._resources = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        # After an error or Ctrl-C nobody wants what is still running.
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        self._resources.close()
+
+    def begin(self, claim):
+        """From here on seeds and progress are those of the claim of that name."""
+        self._claim = claim
+        self._show(claim)
+
+    def rng(self, cell=0):
+        """The seed of the present claim's cell: a function of the run's seed, the claim's name and `cell` only."""
+        return np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self._claim.encode()), cell))
+
+    def map(self, function, items, label=""):
+        """``[function(item) for item in items]``, in that order, by the worker threads."""
+        futures = [self._pool.submit(function, item) for item in items]
+        try:
+            for done, future in enumerate(as_completed(futures)):
+                future.result()
+                self._show(f"{self._claim} {label} {done + 1}/{len(futures)}")
+        finally:
+            for future in futures:
+                future.cancel()  # those not yet started, after an error or Ctrl-C; no effect otherwise
+        return [future.result() for future in futures]
+
+    def _show(self, text):
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(0)  # draws it, unless it was drawn a moment ago

@@ -1,0 +1,110 @@
+"""The command line: `moenoise reproduce`, `moenoise list`."""
+
+import argparse
+import os
+import sys
+
+EXAMPLES = """examples:
+  moenoise list                                     the claims, and what each says
+  moenoise reproduce                                all of them, small sizes, in seconds
+  moenoise reproduce theorem-4 figure-3             only these two
+  moenoise reproduce --preset paper --out report    the paper's sizes; then open report/index.html
+
+exit status: 0 all corrected formulas hold, 1 one of them fails, 2 wrong usage, 130 interrupted
+"""
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(argv=None):
+    """Run the command line and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    return arguments.run(arguments)
+
+
+def _parser():
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="moenoise", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Does a mixture of experts beat a dense model because its inputs are noisy? Simulates the paper's "
+                    "claims and\ncompares them with their formulas, as printed and corrected.")
+    parser.add_argument("--version", action="version", version=f"moenoise {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    reproduce = commands.add_parser(
+        "reproduce", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="simulate claims and compare them with their formulas",
+        description="Simulate claims, print the comparisons as a table on stdout (progress goes to stderr), and write "
+                    "a report.\nCtrl-C ends the run at once and keeps the claims that are finished.")
+    reproduce.add_argument("claims", nargs="*", metavar="CLAIM", help="names as in `moenoise list` (default: all)")
+    reproduce.add_argument("--preset", choices=("quick", "paper"), default="quick",
+                           help="small sizes, or the paper's (default: %(default)s)")
+    reproduce.add_argument("--out", metavar="DIR", help="folder for report.json, a CSV a claim and index.html")
+    reproduce.add_argument("--seed", type=_seed, default=0, metavar="N",
+                           help="what all draws derive from (default: %(default)s)")
+    reproduce.add_argument("--jobs", type=_jobs, metavar="N",
+                           help="worker threads; no result depends on it (default: one a core)")
+    reproduce.set_defaults(run=_reproduce, error=reproduce.error)
+    listing = commands.add_parser("list", help="the claims, their place in the paper, and what they say")
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def _integer_from(low, text):
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if value < low:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least {low}, got {text!r}")
+    return value
+
+
+def _seed(text):
+    return _integer_from(0, text)
+
+
+def _jobs(text):
+    return _integer_from(1, text)
+
+
+def _list(arguments):
+    from . import claims
+
+    for name in claims.NAMES:
+        claim = claims.get(name)
+        print(f"{name:<12}{claim.place}\n{'':<12}{claim.statement}")
+    return 0
+
+
+def _reproduce(arguments):
+    from .report import Report, prepare_folder
+    from .reproduction import available_cores, claim_names, fill
+
+    try:
+        names = claim_names(arguments.claims or None)
+        out = None if arguments.out is None else prepare_folder(arguments.out)
+    except ValueError as error:
+        arguments.error(str(error))
+    except OSError as error:
+        arguments.error(f"--out: cannot write to {arguments.out}: {error.strerror or error}")
+    report = Report(arguments.preset, arguments.seed)
+    try:
+        fill(report, names, out, arguments.jobs or available_cores(), progress=True)
+    except KeyboardInterrupt:
+        _leave_interrupted(report, names, out)
+    print(report.table())
+    print(f"\n{report.summary()}")
+    if out:
+        print(f"\nreport in {out / 'index.html'}")
+    return 0 if report.ok else 1
+
+
+def _leave_interrupted(report, names, out):
+    """Print what is finished, say so in one line, and end the process without waiting for the worker threads."""
+    if report.outcomes:
+        print(report.table(), flush=True)
+    kept = f", kept in {out}" if out and report.outcomes else ""
+    print(f"\ninterrupted: {len(report.outcomes)} of {len(names)} claims finished{kept}", file=sys.stderr, flush=True)
+    # Python would wait at exit for replicates that nobody wants any more.
+    os._exit(INTERRUPTED)

@@ -1,0 +1,108 @@
+"""The command line, as a process where its exit matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import moenoise as mn
+from moenoise import claims, cli
+from moenoise.claims.base import Claim, Estimate, compare
+
+COMMAND = [sys.executable, "-m", "moenoise"]
+
+# theorem-2 at next to no size, then theorem-5 at the paper's. SIGINT is ignored by default in background shells.
+SLOW_RUN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from moenoise import claims, cli
+claims.get("theorem-2").presets["paper"].update(sizes=(16, 20), rows=1000, replicates=8)
+sys.exit(cli.main(["reproduce", "theorem-2", "theorem-5", "--preset", "paper", "--out", sys.argv[1]]))
+"""
+
+
+def run(*arguments):
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_version():
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"moenoise {mn.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["reproduce", "--help"]])
+def test_help_teaches_by_example(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 0
+    assert "moenoise reproduce --preset paper --out report" in capsys.readouterr().out
+
+
+def test_list(capsys):
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out and claims.get(name).place in out for name in claims.NAMES)
+
+
+def test_reproduce(tmp_path):
+    result = run("reproduce", "table-2", "--out", str(tmp_path / "report"), "--seed", "7", "--jobs", "1")
+    assert result.returncode == 0
+    assert result.stdout.startswith("claim")
+    assert "index.html" in result.stdout
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["reproduce", "theorem-6"], "theorem-5"),
+        (["reproduce", "--preset", "slow"], "paper"),
+        (["reproduce", "--seed", "-1"], "--seed"),
+        (["reproduce", "--seed", "x"], "--seed"),
+        (["reproduce", "--jobs", "0"], "--jobs"),
+        (["reproduce", "table-2", "--out", os.devnull + "/report"], "--out"),
+        (["repeat"], "reproduce"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_exit_status_where_a_corrected_formula_fails(monkeypatch, capsys):
+    def measure(run):
+        return [compare("theorem-1", "q", "s", Estimate(1.0, 0.1), corrected=9.0)], {}
+
+    wrong = Claim("theorem-1", "p", "s", "f", {"quick": {}}, measure, lambda data: {})
+    monkeypatch.setattr(claims, "get", lambda name: wrong)
+    assert cli.main(["reproduce", "theorem-1"]) == 1
+    assert "fails" in capsys.readouterr().out
+
+
+def test_interrupt_ends_at_once_and_keeps_what_is_finished(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(tmp_path)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    shown = b""
+    while b"theorem-5" not in shown:
+        shown += os.read(process.stderr.fileno(), 4096)
+        assert process.poll() is None
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10  # the replicates under way would take longer
+    assert process.returncode == 130
+    assert err.decode().splitlines()[-1] == f"interrupted: 1 of 2 claims finished, kept in {tmp_path}"
+    assert "Traceback" not in err.decode()
+    assert "theorem-2" in out.decode() and "theorem-5" not in out.decode()
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["interrupted"] is True
+    assert {record["claim"] for record in document["records"]} == {"theorem-2"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "index.html", "theorem-2.csv"}
