@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= report
-SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find moenoise -name '*.py')
+# The install is editable: Python files need no new one, and the package works in this folder too.
+BUILT_FROM := pyproject.toml setup.py moenoise/_version.py $(wildcard csrc/*.[ch])
 
 .PHONY: reproduce test clean
 
@@ -13,9 +14,8 @@ reproduce: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/pytest
 
-$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
-	rm -rf build
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]'
+$(VENV)/installed: $(VENV)/bin/python $(BUILT_FROM)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
 $(VENV)/bin/python:

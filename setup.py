@@ -35,7 +35,12 @@ def pkg_config(option, *packages):
 class BuildExtension(build_ext):
     """build_ext that links the chosen BLAS."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.force = True  # what an earlier build left may be linked to the other BLAS
+
     def build_extension(self, extension):
+        shutil.rmtree(self.libraries_folder(extension), ignore_errors=True)
         choice = os.environ.get("MOENOISE_BLAS", "bundled")
         if choice == "system":
             extension.extra_compile_args += pkg_config("--cflags", "openblas", "lapacke")
@@ -46,12 +51,14 @@ class BuildExtension(build_ext):
             raise SystemExit(f"MOENOISE_BLAS must be 'bundled' or 'system', got {choice!r}")
         super().build_extension(extension)
 
+    def libraries_folder(self, extension):
+        return Path(self.get_ext_fullpath(extension.name)).resolve().parent / ".libs"
+
     def bundle_openblas(self, extension):
         import scipy_openblas32
 
-        package = Path(self.get_ext_fullpath(extension.name)).parent.resolve()
-        libraries = package / ".libs"
-        libraries.mkdir(parents=True, exist_ok=True)
+        libraries = self.libraries_folder(extension)
+        libraries.mkdir(parents=True)
         library = libraries / PRIVATE_LIBRARY
         shutil.copyfile(Path(scipy_openblas32.get_lib_dir()) / "libscipy_openblas.so", library)
         scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
@@ -66,9 +73,10 @@ class BuildExtension(build_ext):
 
     def copy_extensions_to_source(self):  # an editable install
         super().copy_extensions_to_source()
-        libraries = Path(self.build_lib) / "moenoise" / ".libs"
-        if libraries.is_dir():
-            shutil.copytree(libraries, Path("moenoise") / ".libs", dirs_exist_ok=True)
+        built, here = Path(self.build_lib) / "moenoise" / ".libs", Path("moenoise") / ".libs"
+        shutil.rmtree(here, ignore_errors=True)
+        if built.is_dir():
+            shutil.copytree(built, here)
 
 
 core = Extension(

@@ -1,5 +1,8 @@
-"""One BLAS thread, here and in what the tests start: more only compete on matrices of the tests' size."""
+"""What has to be set before anything is imported, here and in what the tests start."""
 
 import os
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported, which is after this
+# More BLAS threads only compete on matrices of the tests' size.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# The tests are of the installed package, not of the folder they are started in.
+os.environ["PYTHONSAFEPATH"] = "1"
