@@ -20,7 +20,7 @@ $(VENV)/installed: $(VENV)/bin/python $(BUILT_FROM)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "moenoise needs Python 3.11 or newer; say which: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 clean:
 	rm -rf $(VENV) build dist report *.egg-info moenoise/.libs moenoise/*.so

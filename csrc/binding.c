@@ -25,7 +25,7 @@ static const char *type_name(int type)
     return type == NPY_DOUBLE ? "float64" : type == NPY_UINT32 ? "uint32" : "intp";
 }
 
-static bool is_array(PyObject *object, const char *name, int type, int ndim)
+static bool check_array(PyObject *object, const char *name, int type, int ndim)
 {
     if (!PyArray_Check(object)) {
         PyErr_Format(PyExc_TypeError, "%s must be a NumPy array", name);
@@ -53,7 +53,7 @@ static bool is_array(PyObject *object, const char *name, int type, int ndim)
     return true;
 }
 
-static bool has_length(PyObject *array, const char *name, int axis, npy_intp length)
+static bool check_length(PyObject *array, const char *name, int axis, npy_intp length)
 {
     const npy_intp actual = PyArray_DIM((PyArrayObject *)array, axis);
     if (actual == length)
@@ -63,7 +63,7 @@ static bool has_length(PyObject *array, const char *name, int axis, npy_intp len
     return false;
 }
 
-static bool is_true(bool condition, const char *message)
+static bool require(bool condition, const char *message)
 {
     if (!condition)
         PyErr_SetString(PyExc_ValueError, message);
@@ -74,29 +74,9 @@ static npy_intp length(PyObject *array, int axis) { return PyArray_DIM((PyArrayO
 static double *doubles(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
 static ptrdiff_t *indices(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
 
-static bool is_vector(PyObject *object, const char *name, int type, npy_intp expected)
+static bool check_vector(PyObject *object, const char *name, int type, npy_intp expected)
 {
-    return is_array(object, name, type, 1) && has_length(object, name, 0, expected);
-}
-
-static bool are_ids(PyObject *expert, npy_intp n, npy_intp k)
-{
-    if (!is_vector(expert, "expert", NPY_INTP, n))
-        return false;
-    for (npy_intp row = 0; row < n; row++)
-        if (indices(expert)[row] < 0 || indices(expert)[row] >= k)
-            return is_true(false, "expert must hold ids in 0..k-1");
-    return true;
-}
-
-static bool are_sizes(PyObject *sizes, npy_intp n)
-{
-    if (!is_array(sizes, "sizes", NPY_INTP, 1))
-        return false;
-    for (npy_intp i = 0, before = 0; i < length(sizes, 0); before = indices(sizes)[i++])
-        if (indices(sizes)[i] <= before || indices(sizes)[i] > n)
-            return is_true(false, "sizes must be increasing, at least 1 and at most the number of rows");
-    return true;
+    return check_array(object, name, type, 1) && check_length(object, name, 0, expected);
 }
 
 /* O& converters */
@@ -113,7 +93,7 @@ static int to_uint32(PyObject *object, void *out)
     if (!to_uint64(object, &wide))
         return 0;
     *(uint32_t *)out = (uint32_t)wide;
-    return is_true(wide <= UINT32_MAX, "stream and replicate must be below 2**32");
+    return require(wide <= UINT32_MAX, "stream and replicate must be below 2**32");
 }
 
 static moe_source make_source(uint64_t key, uint32_t replicate, uint32_t stream)
@@ -141,50 +121,91 @@ static double *new_workspace(size_t count)
     return memory;
 }
 
-/* The blocks' tables, checked: sizes at least 1 that sum to d (d < 0: whatever they sum to). */
+/* Index arrays are copied and the copies checked: the caller's may be changed by another thread meanwhile. */
+
+/* A checked copy: values in low .. high (exclusive), strictly increasing if asked for. */
+static ptrdiff_t *copy_indices(PyObject *array, ptrdiff_t low, ptrdiff_t high, bool increasing, const char *message)
+{
+    const npy_intp count = length(array, 0);
+    ptrdiff_t *copy = PyMem_Malloc((size_t)count * sizeof *copy);
+    if (copy == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memcpy(copy, PyArray_DATA((PyArrayObject *)array), (size_t)count * sizeof *copy);
+    for (npy_intp i = 0; i < count; i++)
+        if (copy[i] < low || copy[i] >= high || (increasing && i > 0 && copy[i] <= copy[i - 1])) {
+            PyErr_SetString(PyExc_ValueError, message);
+            PyMem_Free(copy);
+            return NULL;
+        }
+    return copy;
+}
+
+static ptrdiff_t *copy_experts(PyObject *expert, npy_intp k)
+{
+    return copy_indices(expert, 0, k, false, "expert must hold ids in 0..k-1");
+}
+
+static ptrdiff_t *copy_sizes(PyObject *sizes, npy_intp n)
+{
+    if (!check_array(sizes, "sizes", NPY_INTP, 1))
+        return NULL;
+    return copy_indices(sizes, 1, n + 1, true,
+                        "sizes must be increasing, at least 1 and at most the number of rows");
+}
+
+/* The blocks' tables, in one piece: sizes at least 1 that sum to d (d < 0: whatever they sum to). */
 static bool make_blocks(PyObject *block_sizes, npy_intp d, moe_blocks *blocks, ptrdiff_t **tables)
 {
-    if (!is_array(block_sizes, "block_sizes", NPY_INTP, 1))
+    if (!check_array(block_sizes, "block_sizes", NPY_INTP, 1))
         return false;
     const npy_intp k = length(block_sizes, 0);
-    ptrdiff_t *offset = PyMem_Malloc(2 * (size_t)(k + 1) * sizeof *offset), *square = offset + k + 1;
-    if (offset == NULL) {
+    ptrdiff_t *size = PyMem_Malloc((3 * (size_t)k + 2) * sizeof *size), *offset = size + k, *square = offset + k + 1;
+    if (size == NULL) {
         PyErr_NoMemory();
         return false;
     }
-    *tables = offset;
-    *blocks = (moe_blocks){.k = k, .size = indices(block_sizes), .offset = offset, .square = square};
+    *tables = size;
+    *blocks = (moe_blocks){.k = k, .size = size, .offset = offset, .square = square};
+    memcpy(size, PyArray_DATA((PyArrayObject *)block_sizes), (size_t)k * sizeof *size);
     offset[0] = square[0] = 0;
     for (npy_intp i = 0; i < k; i++) {
-        const ptrdiff_t size = blocks->size[i];
-        if (!is_true(size >= 1 && size <= INT_MAX - offset[i], "block_sizes must be positive and sum to below 2**31"))
+        if (!require(size[i] >= 1 && size[i] <= INT_MAX - offset[i],
+                     "block_sizes must be positive and sum to below 2**31"))
             return false;
-        offset[i + 1] = offset[i] + size;
-        square[i + 1] = square[i] + size * size;
-        if (size > blocks->largest)
-            blocks->largest = size;
+        offset[i + 1] = offset[i] + size[i];
+        square[i + 1] = square[i] + size[i] * size[i];
+        if (size[i] > blocks->largest)
+            blocks->largest = size[i];
     }
     blocks->d = offset[k];
-    return is_true(d < 0 || blocks->d == d, "block_sizes must sum to the number of columns");
+    return require(d < 0 || blocks->d == d, "block_sizes must sum to the number of columns");
 }
 
 /* The rows by expert: order (n), start (k + 1) and counts (k) in one piece. */
 static ptrdiff_t *make_buckets(PyObject *expert, npy_intp n, npy_intp k, ptrdiff_t **start, ptrdiff_t **counts)
 {
-    ptrdiff_t *order = PyMem_Malloc((size_t)(n + 2 * k + 1) * sizeof *order);
+    if (!check_vector(expert, "expert", NPY_INTP, n))
+        return NULL;
+    ptrdiff_t *ids = copy_experts(expert, k);
+    ptrdiff_t *order = ids ? PyMem_Malloc((size_t)(n + 2 * k + 1) * sizeof *order) : NULL;
     if (order == NULL) {
-        PyErr_NoMemory();
+        if (ids != NULL)
+            PyErr_NoMemory();
+        PyMem_Free(ids);
         return NULL;
     }
     *start = order + n;
     *counts = *start + k + 1;
-    moe_bucket(indices(expert), n, k, order, *start);
+    moe_bucket(ids, n, k, order, *start);
     for (npy_intp i = 0; i < k; i++)
         (*counts)[i] = (*start)[i + 1] - (*start)[i];
+    PyMem_Free(ids);
     return order;
 }
 
-static bool every_expert_has_rows(const ptrdiff_t *counts, npy_intp k)
+static bool check_every_expert_has_rows(const ptrdiff_t *counts, npy_intp k)
 {
     for (npy_intp i = 0; i < k; i++)
         if (counts[i] == 0) {
@@ -218,13 +239,18 @@ static int check_signals(void *context)
     return stop;
 }
 
-#define RUN(watch_, interrupt_)                                   \
-    watch watch_;                                                 \
-    const moe_interrupt interrupt_ = {check_signals, &watch_};    \
-    clock_gettime(CLOCK_MONOTONIC, &watch_.last);                 \
-    watch_.thread = PyEval_SaveThread()
+/* Gives the lock away; what it returns is for the kernel. */
+static moe_interrupt begin(watch *w)
+{
+    clock_gettime(CLOCK_MONOTONIC, &w->last);
+    w->thread = PyEval_SaveThread();
+    return (moe_interrupt){check_signals, w};
+}
 
-#define END_RUN(watch_) PyEval_RestoreThread(watch_.thread)
+static void end(watch *w)
+{
+    PyEval_RestoreThread(w->thread);
+}
 
 /* The one way from a status to an exception. */
 static bool succeeded(moe_status status)
@@ -233,7 +259,7 @@ static bool succeeded(moe_status status)
         return true;
     if (status == MOE_INTERRUPTED)
         return false; /* the handler's exception is set */
-    if (status == MOE_NOT_POSITIVE_SEMIDEFINITE) {
+    if (status == MOE_NOT_POSITIVE_SEMIDEFINITE || status == MOE_NOT_FINITE) {
         PyErr_SetString(PyExc_ValueError, moe_status_message(status));
         return false;
     }
@@ -254,9 +280,9 @@ static PyObject *core_philox4x32(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OO", &counter, &key))
         return NULL;
-    if (!is_array(counter, "counter", NPY_UINT32, 2) || !has_length(counter, "counter", 1, 4) ||
-        !is_array(key, "key", NPY_UINT32, 2) || !has_length(key, "key", 1, 2) ||
-        !has_length(key, "key", 0, length(counter, 0)))
+    if (!check_array(counter, "counter", NPY_UINT32, 2) || !check_length(counter, "counter", 1, 4) ||
+        !check_array(key, "key", NPY_UINT32, 2) || !check_length(key, "key", 1, 2) ||
+        !check_length(key, "key", 0, length(counter, 0)))
         return NULL;
     const npy_intp count = length(counter, 0);
     out = new_array(NPY_UINT32, 2, count, 4);
@@ -281,18 +307,19 @@ static PyObject *fill(PyObject *args, fill_function function)
     if (!PyArg_ParseTuple(args, "O&O&O&O&n", to_uint64, &key, to_uint32, &stream, to_uint32, &replicate, to_uint64,
                           &first, &count))
         return NULL;
-    if (!is_true(count >= 0, "count must not be negative"))
+    if (!require(count >= 0, "count must not be negative"))
         return NULL;
     PyObject *out = new_array(NPY_DOUBLE, 1, count, 0);
     if (out == NULL)
         return NULL;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     for (Py_ssize_t done = 0; done < count && status == MOE_OK; done += STEP) {
         function(make_source(key, replicate, stream), first + (uint64_t)done,
                  count - done < STEP ? count - done : STEP, doubles(out) + done);
         status = moe_stop(&interrupt) ? MOE_INTERRUPTED : MOE_OK;
     }
-    END_RUN(w);
+    end(&w);
     if (!succeeded(status))
         Py_CLEAR(out);
     return out;
@@ -322,24 +349,25 @@ static PyObject *core_balanced_assignment(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "On", &probabilities, &n))
         return NULL;
-    if (!is_array(probabilities, "probabilities", NPY_DOUBLE, 1) || !is_true(n >= 1, "n must be at least 1"))
+    if (!check_array(probabilities, "probabilities", NPY_DOUBLE, 1) || !require(n >= 1, "n must be at least 1"))
         return NULL;
     const npy_intp k = length(probabilities, 0);
     double sum = 0.0;
     for (npy_intp i = 0; i < k; i++) {
-        if (!is_true(doubles(probabilities)[i] > 0.0, "probabilities must be positive"))
+        if (!require(doubles(probabilities)[i] > 0.0, "probabilities must be positive"))
             return NULL;
         sum += doubles(probabilities)[i];
     }
-    if (!is_true(sum > 1.0 - 1e-9 && sum < 1.0 + 1e-9, "probabilities must sum to 1"))
+    if (!require(sum > 1.0 - 1e-9 && sum < 1.0 + 1e-9, "probabilities must sum to 1"))
         return NULL;
     expert = new_array(NPY_INTP, 1, n, 0);
     work = new_workspace(moe_balance_workspace(k));
     if (expert == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     status = moe_balance(doubles(probabilities), k, n, indices(expert), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);
@@ -351,25 +379,29 @@ done:
 static PyObject *core_psd_factor(PyObject *module, PyObject *args)
 {
     PyObject *covariance, *factor = NULL, *permutation = NULL, *result = NULL;
+    double *work = NULL;
     ptrdiff_t rank;
     (void)module;
     if (!PyArg_ParseTuple(args, "O", &covariance))
         return NULL;
-    if (!is_array(covariance, "covariance", NPY_DOUBLE, 2) ||
-        !has_length(covariance, "covariance", 1, length(covariance, 0)))
+    if (!check_array(covariance, "covariance", NPY_DOUBLE, 2) ||
+        !check_length(covariance, "covariance", 1, length(covariance, 0)))
         return NULL;
     const npy_intp m = length(covariance, 0);
     factor = new_array(NPY_DOUBLE, 2, m, m);
     permutation = new_array(NPY_INTP, 1, m, 0);
-    if (factor == NULL || permutation == NULL)
+    work = new_workspace(moe_psd_factor_workspace(m));
+    if (factor == NULL || permutation == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status =
-        moe_psd_factor(doubles(covariance), m, doubles(factor), indices(permutation), &rank, &interrupt);
-    END_RUN(w);
+        moe_psd_factor(doubles(covariance), m, doubles(factor), indices(permutation), &rank, work, &interrupt);
+    end(&w);
     if (succeeded(status))
         result = Py_BuildValue("OOn", factor, permutation, (Py_ssize_t)rank);
 done:
+    PyMem_Free(work);
     Py_XDECREF(factor);
     Py_XDECREF(permutation);
     return result;
@@ -383,23 +415,26 @@ static PyObject *core_block_design(PyObject *module, PyObject *args)
     uint32_t replicate, signal, noise;
     double deviation, *work = NULL;
     moe_blocks blocks;
-    ptrdiff_t *tables = NULL;
+    ptrdiff_t *tables = NULL, *ids = NULL, *perm = NULL;
     (void)module;
     if (!PyArg_ParseTuple(args, "O&O&O&O&O&OOOOOd", to_uint64, &key, to_uint32, &replicate, to_uint32, &signal,
                           to_uint32, &noise, to_uint64, &first_row, &expert, &block_sizes, &factors, &permutations,
                           &coef, &deviation))
         return NULL;
-    if (!make_blocks(block_sizes, -1, &blocks, &tables) || !is_array(expert, "expert", NPY_INTP, 1) ||
-        !are_ids(expert, length(expert, 0), blocks.k) ||
-        !is_vector(factors, "factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
-        !is_vector(permutations, "permutations", NPY_INTP, blocks.d) ||
-        !is_vector(coef, "coef", NPY_DOUBLE, blocks.d) ||
-        !is_true(deviation >= 0.0 && deviation <= DBL_MAX, "noise_deviation must be finite and not negative"))
+    if (!make_blocks(block_sizes, -1, &blocks, &tables) || !check_array(expert, "expert", NPY_INTP, 1) ||
+        !check_vector(factors, "factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
+        !check_vector(permutations, "permutations", NPY_INTP, blocks.d) ||
+        !check_vector(coef, "coef", NPY_DOUBLE, blocks.d) ||
+        !require(deviation >= 0.0 && deviation <= DBL_MAX, "noise_deviation must be finite and not negative"))
+        goto done;
+    ids = copy_experts(expert, blocks.k);
+    if (ids != NULL)
+        perm = copy_indices(permutations, 0, blocks.d, false, "permutations must hold indices within their block");
+    if (perm == NULL)
         goto done;
     for (npy_intp i = 0; i < blocks.k; i++)
         for (npy_intp j = blocks.offset[i]; j < blocks.offset[i + 1]; j++)
-            if (!is_true(indices(permutations)[j] >= 0 && indices(permutations)[j] < blocks.size[i],
-                         "permutations must hold indices within their block"))
+            if (!require(perm[j] < blocks.size[i], "permutations must hold indices within their block"))
                 goto done;
     const npy_intp n = length(expert, 0);
     features = new_array(NPY_DOUBLE, 2, n, blocks.d);
@@ -407,16 +442,19 @@ static PyObject *core_block_design(PyObject *module, PyObject *args)
     work = new_workspace(moe_design_workspace(&blocks));
     if (features == NULL || response == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status =
-        moe_design(&blocks, doubles(factors), indices(permutations), doubles(coef), deviation,
-                   make_source(key, replicate, signal), make_source(key, replicate, noise), indices(expert),
+        moe_design(&blocks, doubles(factors), perm, doubles(coef), deviation,
+                   make_source(key, replicate, signal), make_source(key, replicate, noise), ids,
                    first_row, n, doubles(features), doubles(response), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (succeeded(status))
         result = PyTuple_Pack(2, features, response);
 done:
     PyMem_Free(work);
+    PyMem_Free(ids);
+    PyMem_Free(perm);
     PyMem_Free(tables);
     Py_XDECREF(features);
     Py_XDECREF(response);
@@ -435,17 +473,18 @@ static PyObject *core_spectral_block(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&O&O&O&Onn", to_uint64, &key, to_uint32, &replicate, to_uint32, &left, to_uint32,
                           &right, &singular_values, &n, &d))
         return NULL;
-    if (!is_true(n >= 1 && n <= INT_MAX && d >= 1 && d <= INT_MAX, "n and d must be from 1 to 2**31 - 1") ||
-        !is_vector(singular_values, "singular_values", NPY_DOUBLE, n < d ? n : d))
+    if (!require(n >= 1 && n <= INT_MAX && d >= 1 && d <= INT_MAX, "n and d must be from 1 to 2**31 - 1") ||
+        !check_vector(singular_values, "singular_values", NPY_DOUBLE, n < d ? n : d))
         return NULL;
     out = new_array(NPY_DOUBLE, 2, n, d);
     work = new_workspace(moe_spectral_workspace(n, d));
     if (out == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_spectral(doubles(singular_values), n, d, make_source(key, replicate, left),
                                            make_source(key, replicate, right), doubles(out), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);
@@ -456,10 +495,10 @@ done:
 
 /* ---- least squares ----------------------------------------------------------------------------------------- */
 
-static bool is_method(int method, double rcond)
+static bool check_method(int method, double rcond)
 {
-    return is_true(method >= MOE_AUTO && method <= MOE_SVD, "method must be one of the METHOD_ codes") &&
-           is_true(rcond < 1.0, "rcond must be below 1");
+    return require(method >= MOE_AUTO && method <= MOE_SVD, "method must be one of the METHOD_ codes") &&
+           require(rcond < 1.0, "rcond must be below 1");
 }
 
 static PyObject *core_lstsq(PyObject *module, PyObject *args)
@@ -471,18 +510,19 @@ static PyObject *core_lstsq(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OOdi", &X, &Y, &rcond, &method))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_array(Y, "Y", NPY_DOUBLE, 2) ||
-        !has_length(Y, "Y", 0, length(X, 0)) || !is_method(method, rcond))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !check_length(Y, "Y", 0, length(X, 0)) || !check_method(method, rcond))
         return NULL;
     const npy_intp n = length(X, 0), d = length(X, 1), m = length(Y, 1);
     coef = new_array(NPY_DOUBLE, 2, d, m);
     work = new_workspace(moe_lstsq_workspace(n, d, m, (moe_method)method));
     if (coef == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_lstsq(doubles(X), doubles(Y), n, d, m, rcond, (moe_method)method, doubles(coef),
                                         &rank, &used, work, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (succeeded(status))
         result = Py_BuildValue("Onn", coef, (Py_ssize_t)rank, (Py_ssize_t)used);
 done:
@@ -502,13 +542,13 @@ static PyObject *core_block_lstsq(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOdi", &X, &Y, &expert, &block_sizes, &rcond, &method))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_array(Y, "Y", NPY_DOUBLE, 2) ||
-        !has_length(Y, "Y", 0, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
-        !are_ids(expert, length(X, 0), blocks.k) || !is_method(method, rcond))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !check_length(Y, "Y", 0, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_method(method, rcond))
         goto done;
     const npy_intp n = length(X, 0), m = length(Y, 1);
     order = make_buckets(expert, n, blocks.k, &start, &counts);
-    if (order == NULL || !every_expert_has_rows(counts, blocks.k))
+    if (order == NULL || !check_every_expert_has_rows(counts, blocks.k))
         goto done;
     coef = new_array(NPY_DOUBLE, 2, blocks.d, m);
     rank = new_array(NPY_INTP, 1, blocks.k, 0);
@@ -516,11 +556,12 @@ static PyObject *core_block_lstsq(PyObject *module, PyObject *args)
     work = new_workspace(moe_block_lstsq_workspace(&blocks, counts, m, (moe_method)method));
     if (coef == NULL || rank == NULL || used == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status =
         moe_block_lstsq(doubles(X), doubles(Y), &blocks, order, start, m, rcond, (moe_method)method, doubles(coef),
                         indices(rank), indices(used), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (succeeded(status))
         result = PyTuple_Pack(3, coef, rank, used);
 done:
@@ -537,25 +578,30 @@ static PyObject *core_learning_curve(PyObject *module, PyObject *args)
 {
     PyObject *X, *y, *sizes, *coef = NULL;
     double *work = NULL;
+    ptrdiff_t *checked_sizes = NULL;
     bool good = false;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOO", &X, &y, &sizes))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_vector(y, "y", NPY_DOUBLE, length(X, 0)) ||
-        !are_sizes(sizes, length(X, 0)))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_vector(y, "y", NPY_DOUBLE, length(X, 0)))
         return NULL;
-    const npy_intp d = length(X, 1), n_sizes = length(sizes, 0), n = indices(sizes)[n_sizes - 1];
+    checked_sizes = copy_sizes(sizes, length(X, 0));
+    if (checked_sizes == NULL)
+        return NULL;
+    const npy_intp d = length(X, 1), n_sizes = length(sizes, 0), n = checked_sizes[n_sizes - 1];
     coef = new_array(NPY_DOUBLE, 2, n_sizes, d);
     work = new_workspace(moe_curve_workspace(n, d, n_sizes));
     if (coef == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status =
-        moe_curve(doubles(X), doubles(y), d, indices(sizes), n_sizes, doubles(coef), work, &interrupt);
-    END_RUN(w);
+        moe_curve(doubles(X), doubles(y), d, checked_sizes, n_sizes, doubles(coef), work, &interrupt);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);
+    PyMem_Free(checked_sizes);
     if (!good)
         Py_CLEAR(coef);
     return coef;
@@ -566,31 +612,33 @@ static PyObject *core_block_learning_curve(PyObject *module, PyObject *args)
     PyObject *X, *y, *expert, *block_sizes, *sizes, *coef = NULL;
     double *work = NULL;
     moe_blocks blocks;
-    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts;
+    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts, *checked_sizes = NULL;
     bool good = false;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOO", &X, &y, &expert, &block_sizes, &sizes))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !is_vector(y, "y", NPY_DOUBLE, length(X, 0)) ||
-        !are_sizes(sizes, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
-        !are_ids(expert, length(X, 0), blocks.k))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_vector(y, "y", NPY_DOUBLE, length(X, 0)) ||
+        !make_blocks(block_sizes, length(X, 1), &blocks, &tables))
+        goto done;
+    order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
+    checked_sizes = order ? copy_sizes(sizes, length(X, 0)) : NULL;
+    if (checked_sizes == NULL)
         goto done;
     const npy_intp n_sizes = length(sizes, 0);
-    order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
-    if (order == NULL)
-        goto done;
     coef = new_array(NPY_DOUBLE, 2, n_sizes, blocks.d);
     work = new_workspace(moe_block_curve_workspace(&blocks, counts, n_sizes));
     if (coef == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
-    const moe_status status = moe_block_curve(doubles(X), doubles(y), &blocks, order, start, indices(sizes), n_sizes,
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status = moe_block_curve(doubles(X), doubles(y), &blocks, order, start, checked_sizes, n_sizes,
                                               doubles(coef), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);
     PyMem_Free(order);
+    PyMem_Free(checked_sizes);
     PyMem_Free(tables);
     if (!good)
         Py_CLEAR(coef);
@@ -599,10 +647,10 @@ done:
 
 /* ---- gradient descent -------------------------------------------------------------------------------------- */
 
-static bool is_problem(PyObject *X, PyObject *y, PyObject *coef)
+static bool check_problem(PyObject *X, PyObject *y, PyObject *coef)
 {
-    return is_array(X, "X", NPY_DOUBLE, 2) && is_vector(y, "y", NPY_DOUBLE, length(X, 0)) &&
-           is_vector(coef, "coef", NPY_DOUBLE, length(X, 1));
+    return check_array(X, "X", NPY_DOUBLE, 2) && check_vector(y, "y", NPY_DOUBLE, length(X, 0)) &&
+           check_vector(coef, "coef", NPY_DOUBLE, length(X, 1));
 }
 
 static PyObject *core_gradient(PyObject *module, PyObject *args)
@@ -611,17 +659,18 @@ static PyObject *core_gradient(PyObject *module, PyObject *args)
     double *work = NULL, residual2;
     bool good = false;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOO", &X, &y, &coef) || !is_problem(X, y, coef))
+    if (!PyArg_ParseTuple(args, "OOO", &X, &y, &coef) || !check_problem(X, y, coef))
         return NULL;
     const npy_intp n = length(X, 0), d = length(X, 1);
     gradient = new_array(NPY_DOUBLE, 1, d, 0);
     work = new_workspace(moe_gradient_workspace(n, d));
     if (gradient == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_gradient(doubles(X), doubles(y), doubles(coef), n, d, doubles(gradient),
                                            &residual2, work, &interrupt);
-    END_RUN(w);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);
@@ -637,8 +686,8 @@ static PyObject *core_gradient_descent(PyObject *module, PyObject *args)
     ptrdiff_t done_steps;
     double step_size, tol, *work = NULL, *trace = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOndd", &X, &y, &start, &steps, &step_size, &tol) || !is_problem(X, y, start) ||
-        !is_true(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
+    if (!PyArg_ParseTuple(args, "OOOndd", &X, &y, &start, &steps, &step_size, &tol) || !check_problem(X, y, start) ||
+        !require(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
         return NULL;
     const npy_intp n = length(X, 0), d = length(X, 1);
     coef = new_array(NPY_DOUBLE, 1, d, 0);
@@ -647,10 +696,11 @@ static PyObject *core_gradient_descent(PyObject *module, PyObject *args)
     if (coef == NULL || trace == NULL || work == NULL)
         goto done;
     memcpy(doubles(coef), doubles(start), (size_t)d * sizeof(double));
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_descent(doubles(X), doubles(y), n, d, steps, step_size, tol, doubles(coef), trace,
                                           &done_steps, work, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (!succeeded(status))
         goto done;
     norms = new_array(NPY_DOUBLE, 1, done_steps + 1, 0);
@@ -677,11 +727,10 @@ static PyObject *core_block_covariance(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OOO", &X, &expert, &block_sizes))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
-        !are_ids(expert, length(X, 0), blocks.k))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables))
         goto done;
     order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
-    if (order == NULL || !every_expert_has_rows(counts, blocks.k))
+    if (order == NULL || !check_every_expert_has_rows(counts, blocks.k))
         goto done;
     covariances = new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0);
     rows = new_array(NPY_INTP, 1, blocks.k, 0);
@@ -689,10 +738,11 @@ static PyObject *core_block_covariance(PyObject *module, PyObject *args)
     if (covariances == NULL || rows == NULL || work == NULL)
         goto done;
     memcpy(indices(rows), counts, (size_t)blocks.k * sizeof *counts);
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status =
         moe_covariance(doubles(X), &blocks, order, start, doubles(covariances), &off_block, work, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (succeeded(status))
         result = Py_BuildValue("OOd", covariances, rows, off_block);
 done:
@@ -713,16 +763,17 @@ static PyObject *core_qda_factor(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO", &covariances, &block_sizes))
         return NULL;
     if (!make_blocks(block_sizes, -1, &blocks, &tables) ||
-        !is_vector(covariances, "covariances", NPY_DOUBLE, blocks.square[blocks.k]))
+        !check_vector(covariances, "covariances", NPY_DOUBLE, blocks.square[blocks.k]))
         goto done;
     factors = new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0);
     log_determinants = new_array(NPY_DOUBLE, 1, blocks.k, 0);
     if (factors == NULL || log_determinants == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_qda_factor(doubles(covariances), &blocks, doubles(factors),
                                              doubles(log_determinants), &failed, &interrupt);
-    END_RUN(w);
+    end(&w);
     if (status == MOE_NOT_POSITIVE_DEFINITE)
         PyErr_Format(PyExc_ValueError, "the covariance of expert %zd is not positive definite", (Py_ssize_t)failed);
     else if (succeeded(status))
@@ -744,19 +795,20 @@ static PyObject *core_qda_scores(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOd", &X, &block_sizes, &factors, &constants, &precision))
         return NULL;
-    if (!is_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
-        !is_vector(factors, "inverse_factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
-        !is_vector(constants, "constants", NPY_DOUBLE, blocks.k))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_vector(factors, "inverse_factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
+        !check_vector(constants, "constants", NPY_DOUBLE, blocks.k))
         goto done;
     const npy_intp n = length(X, 0);
     scores = new_array(NPY_DOUBLE, 2, n, blocks.k);
     work = new_workspace(moe_qda_scores_workspace(&blocks));
     if (scores == NULL || work == NULL)
         goto done;
-    RUN(w, interrupt);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
     const moe_status status = moe_qda_scores(doubles(X), n, &blocks, doubles(factors), doubles(constants), precision,
                                              doubles(scores), work, &interrupt);
-    END_RUN(w);
+    end(&w);
     good = succeeded(status);
 done:
     PyMem_Free(work);

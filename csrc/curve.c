@@ -27,8 +27,11 @@ static ptrdiff_t largest_wide(const ptrdiff_t *sizes, ptrdiff_t n_sizes, ptrdiff
 size_t moe_curve_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t n_sizes)
 {
     const size_t s = (size_t)moe_min(n, d);
-    const size_t work = moe_larger(moe_larger(moe_times(4, s), moe_orthogonal_workspace(n, d, 1, MOE_ORTHOGONAL)),
-                                   moe_larger(moe_solve_columns_workspace(d, 1), moe_solve_rows_workspace(n, 1)));
+    /* the largest size, or the largest wide one below it, may have to be fitted orthogonally */
+    const size_t fallback = moe_larger(moe_orthogonal_workspace(n, d, 1, MOE_ORTHOGONAL),
+                                       moe_orthogonal_workspace(moe_max(1, moe_min(n, d - 1)), d, 1, MOE_ORTHOGONAL));
+    const size_t solve = moe_larger(moe_solve_columns_workspace(d, 1), moe_solve_rows_workspace((ptrdiff_t)s, 1));
+    const size_t work = moe_larger(moe_larger(moe_times(4, s), fallback), solve);
     const size_t wide = moe_plus(moe_times(s, s), (size_t)n_sizes);             /* one factor, a norm for each size */
     const size_t tall = n > d ? moe_plus(moe_times(2, moe_times(s, s)), s) : 0; /* Gram, its factor, X'y */
     return moe_plus(moe_larger(wide, tall), work);
@@ -49,15 +52,18 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     moe_status status = moe_gram_rows(c->X, largest, c->d, L, c->interrupt);
     if (status != MOE_OK)
         return status;
-    for (ptrdiff_t i = 0; i < count; i++)
+    for (ptrdiff_t i = 0; i < count; i++) {
+        if (moe_stop(c->interrupt))
+            return MOE_INTERRUPTED;
         norms[i] = moe_symmetric_norm(L, c->sizes[i], largest, work);
+    }
     status = moe_cholesky(L, largest, &valid, c->interrupt);
     for (ptrdiff_t i = 0; i < count && status == MOE_OK; i++) {
         const ptrdiff_t n = c->sizes[i];
         if (moe_stop(c->interrupt))
             status = MOE_INTERRUPTED;
-        else if (n <= valid && moe_cholesky_rcond(L, n, largest, norms[i], work) >= MOE_GRAM_WELL_CONDITIONED)
-            moe_solve_rows(c->X, c->y, n, c->d, 1, L, largest, c->coef + i * c->d, work);
+        else if (moe_gram_is_safe(L, n, largest, valid, norms[i], MOE_GRAM_WELL_CONDITIONED, c->y, n, 1, work))
+            status = moe_solve_rows(c->X, c->y, n, c->d, 1, L, largest, c->coef + i * c->d, work, c->interrupt);
         else
             status = fit_orthogonally(c, i, work);
     }
@@ -77,18 +83,19 @@ static moe_status fit_tall(const curve *c, ptrdiff_t first, ptrdiff_t n_sizes, d
         const ptrdiff_t n = c->sizes[i];
         double *coef = c->coef + i * d;
         status = moe_gram_columns(c->X + seen * d, n - seen, d, G, c->interrupt);
+        if (status == MOE_OK)
+            status = moe_project(c->X + seen * d, c->y + seen, n - seen, d, 1, projection, c->interrupt);
         if (status != MOE_OK)
             break;
-        moe_project(c->X + seen * d, c->y + seen, n - seen, d, 1, projection);
         seen = n;
         memcpy(L, G, (size_t)(d * d) * sizeof *L);
         status = moe_cholesky(L, d, &valid, c->interrupt);
         if (status != MOE_OK)
             break;
         const double norm = moe_symmetric_norm(G, d, d, work);
-        if (valid == d && moe_cholesky_rcond(L, d, d, norm, work) >= MOE_GRAM_WELL_CONDITIONED) {
+        if (moe_gram_is_safe(L, d, d, valid, norm, MOE_GRAM_WELL_CONDITIONED, c->y, n, 1, work)) {
             memcpy(coef, projection, (size_t)d * sizeof *coef);
-            moe_solve_columns(c->X, c->y, n, d, 1, L, coef, work);
+            status = moe_solve_columns(c->X, c->y, n, d, 1, L, coef, work, c->interrupt);
         } else {
             status = fit_orthogonally(c, i, work);
         }

@@ -93,15 +93,13 @@ static ptrdiff_t distinct_counts(const ptrdiff_t *order, ptrdiff_t rows, const p
 static void spread(const double *fits, ptrdiff_t width, const ptrdiff_t *order, ptrdiff_t rows,
                    const ptrdiff_t *sizes, ptrdiff_t n_sizes, double *coef, ptrdiff_t ld)
 {
-    ptrdiff_t count = 0;
-    const double *fit = fits - width;
+    ptrdiff_t count = 0, distinct = 0;
     for (ptrdiff_t s = 0; s < n_sizes; s++) {
         const ptrdiff_t before = count;
         count = count_below(order, rows, before, sizes[s]);
-        if (count > before)
-            fit += width;
+        distinct += count > before;
         if (count > 0)
-            memcpy(coef + s * ld, fit, (size_t)width * sizeof *fit);
+            memcpy(coef + s * ld, fits + (distinct - 1) * width, (size_t)width * sizeof *fits);
     }
 }
 
@@ -123,7 +121,8 @@ moe_status moe_block_curve(const double *X, const double *y, const moe_blocks *b
         moe_pack(X, blocks->d, own, rows, column, width, own_X);
         moe_pack(y, 1, own, rows, 0, 1, own_y);
         status = moe_curve(own_X, own_y, width, counts, distinct, fits, work, interrupt);
-        spread(fits, width, own, rows, sizes, n_sizes, coef + column, blocks->d);
+        if (status == MOE_OK)
+            spread(fits, width, own, rows, sizes, n_sizes, coef + column, blocks->d);
     }
     return status;
 }

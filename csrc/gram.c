@@ -1,4 +1,5 @@
 /* Solves least squares through the Cholesky factor of the Gram matrix of the shorter side, X'X or XX'. */
+#include <math.h>
 #include <string.h>
 
 #include "blas.h"
@@ -7,14 +8,21 @@
 /* A row-major X (n x d) is, read column-major, X' (d x n) with leading dimension d; that is how BLAS gets it. */
 
 enum {
-    STEP = 1 << 28,  /* multiplications between two checks for an interrupt */
-    PANEL = 512,     /* columns of one step of the Cholesky factorisation */
-    RESIDUAL = 64,   /* rows of a residual at a time; the least of a step */
+    STEP = 1 << 28,         /* multiplications between two checks for an interrupt */
+    LEAST_ROWS = 64,        /* a shorter step wastes BLAS */
+    LEAST_COLUMNS = 64,     /* of one step of the Cholesky factorisation */
+    MOST_COLUMNS = 512,
 };
+
+/* Rows of a product that costs `cost` multiplications a row. */
+static ptrdiff_t step_rows(ptrdiff_t cost)
+{
+    return moe_max(LEAST_ROWS, moe_step(STEP, cost));
+}
 
 moe_status moe_gram_columns(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, const moe_interrupt *interrupt)
 {
-    const ptrdiff_t step = moe_max(RESIDUAL, moe_step(STEP / d, d));
+    const ptrdiff_t step = step_rows(d * d);
     for (ptrdiff_t row = 0; row < n; row += step) {
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
@@ -26,7 +34,7 @@ moe_status moe_gram_columns(const double *X, ptrdiff_t n, ptrdiff_t d, double *G
 
 moe_status moe_gram_rows(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, const moe_interrupt *interrupt)
 {
-    const ptrdiff_t step = moe_max(RESIDUAL, moe_step(STEP / n, n));
+    const ptrdiff_t step = step_rows(n * n);
     for (ptrdiff_t column = 0; column < d; column += step) {
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
@@ -36,10 +44,17 @@ moe_status moe_gram_rows(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, c
     return MOE_OK;
 }
 
-void moe_project(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double *B)
+moe_status moe_project(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double *B,
+                       const moe_interrupt *interrupt)
 {
-    blas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)d, (int)m, (int)n, 1.0, X, (int)d, Y, (int)m, 1.0, B,
-               (int)d);
+    const ptrdiff_t step = step_rows(d * m);
+    for (ptrdiff_t row = 0; row < n; row += step) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        blas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)d, (int)m, (int)moe_min(step, n - row), 1.0,
+                   X + row * d, (int)d, Y + row * m, (int)m, 1.0, B, (int)d);
+    }
+    return MOE_OK;
 }
 
 double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *workspace)
@@ -49,8 +64,9 @@ double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *wo
 
 moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt)
 {
+    const ptrdiff_t columns = moe_min(MOST_COLUMNS, moe_max(LEAST_COLUMNS, 8 * (STEP / moe_max(s * s, 1))));
     for (*valid = 0; *valid < s;) {
-        const ptrdiff_t j = *valid, width = moe_min(PANEL, s - j), below = s - j - width;
+        const ptrdiff_t j = *valid, width = moe_min(columns, s - j), below = s - j - width;
         double *diagonal = G + j * s + j;
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
@@ -70,13 +86,33 @@ moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_inte
     return MOE_OK;
 }
 
-double moe_cholesky_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace)
+/* Whether X'Y, (XX')^-1 Y and what follows from them stay clear of over- and underflow, given the norm of the Gram
+ * matrix. Columns of Y that are neither zero nor within bounds are left to the orthogonal method, which scales. */
+static int is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
+{
+    const double SMALL = 1e-100, LARGE = 1e100;
+    if (!(norm > SMALL && norm < LARGE))
+        return 0;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        double largest = 0.0;
+        for (ptrdiff_t row = 0; row < n; row++) {
+            const double size = fabs(Y[row * m + j]);
+            largest = size > largest || size != size ? size : largest; /* NaN stays */
+        }
+        if (largest != 0.0 && !(largest > SMALL && largest < LARGE))
+            return 0;
+    }
+    return 1;
+}
+
+int moe_gram_is_safe(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t valid, double norm, double required,
+                     const double *Y, ptrdiff_t n, ptrdiff_t m, double *workspace)
 {
     double rcond = 0.0;
-    if (!(norm > DBL_MIN / DBL_EPSILON && norm < DBL_MAX * DBL_EPSILON)) /* the Gram matrix over- or underflows */
-        return 0.0;
+    if (s > valid || !is_moderate(norm, Y, n, m))
+        return 0;
     lapack_dpocon(LAPACK_COL_MAJOR, 'L', (int)s, L, (int)ld, norm, &rcond, workspace, (int *)(workspace + 3 * s));
-    return rcond;
+    return rcond >= required;
 }
 
 static void solve(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t m, double *B)
@@ -95,22 +131,28 @@ static void residual(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d,
 
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m)
 {
-    return moe_times(moe_plus((size_t)d, RESIDUAL), (size_t)m);
+    return moe_times(moe_plus((size_t)d, LEAST_ROWS), (size_t)m);
 }
 
-void moe_solve_columns(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, const double *L,
-                       double *coef, double *workspace)
+moe_status moe_solve_columns(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, const double *L,
+                             double *coef, double *workspace, const moe_interrupt *interrupt)
 {
     double *correction = workspace, *R = workspace + d * m;
+    const ptrdiff_t check = moe_max(1, step_rows(d * m) / LEAST_ROWS) * LEAST_ROWS;
     solve(L, d, d, m, coef);
     memset(correction, 0, (size_t)(d * m) * sizeof *correction);
-    for (ptrdiff_t row = 0; row < n; row += RESIDUAL) {
-        const ptrdiff_t rows = moe_min(RESIDUAL, n - row);
+    for (ptrdiff_t row = 0; row < n; row += LEAST_ROWS) {
+        const ptrdiff_t rows = moe_min(LEAST_ROWS, n - row);
+        if (row % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
         residual(X + row * d, Y + row * m, rows, d, m, coef, R);
-        moe_project(X + row * d, R, rows, d, m, correction);
+        blas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)d, (int)m, (int)rows, 1.0, X + row * d, (int)d, R,
+                   (int)m, 1.0, correction, (int)d);
     }
     solve(L, d, d, m, correction);
-    blas_daxpy((int)(d * m), 1.0, correction, 1, coef, 1);
+    for (ptrdiff_t j = 0; j < m; j++)
+        blas_daxpy((int)d, 1.0, correction + j * d, 1, coef + j * d, 1);
+    return MOE_OK;
 }
 
 size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m)
@@ -118,18 +160,28 @@ size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m)
     return moe_times(2, moe_times((size_t)n, (size_t)m));
 }
 
-void moe_solve_rows(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, const double *L,
-                    ptrdiff_t ld, double *coef, double *workspace)
+moe_status moe_solve_rows(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, const double *L,
+                          ptrdiff_t ld, double *coef, double *workspace, const moe_interrupt *interrupt)
 {
     double *R = workspace, *dual = workspace + n * m;
+    const ptrdiff_t step = step_rows(d * m);
     memset(coef, 0, (size_t)(d * m) * sizeof *coef);
     for (int pass = 0; pass < 2; pass++) { /* the second pass refines: its right-hand side is the residual */
-        residual(X, Y, n, d, m, coef, R);
+        for (ptrdiff_t row = 0; row < n; row += step) {
+            if (moe_stop(interrupt))
+                return MOE_INTERRUPTED;
+            residual(X + row * d, Y + row * m, moe_min(step, n - row), d, m, coef, R + row * m);
+        }
         for (ptrdiff_t row = 0; row < n; row++)
             for (ptrdiff_t j = 0; j < m; j++)
                 dual[j * n + row] = R[row * m + j];
         solve(L, n, ld, m, dual);
-        blas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)d, (int)m, (int)n, 1.0, X, (int)d, dual, (int)n,
-                   1.0, coef, (int)d);
+        for (ptrdiff_t row = 0; row < n; row += step) {
+            if (moe_stop(interrupt))
+                return MOE_INTERRUPTED;
+            blas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)d, (int)m, (int)moe_min(step, n - row), 1.0,
+                       X + row * d, (int)d, dual + row, (int)n, 1.0, coef, (int)d);
+        }
     }
+    return MOE_OK;
 }

@@ -6,6 +6,11 @@
 
 #include "moenoise.h"
 
+#ifdef __FAST_MATH__
+#error "the draws' bits need IEEE arithmetic: build without -ffast-math"
+#endif
+_Static_assert(FLT_EVAL_METHOD == 0, "the draws' bits need doubles that are not kept in a wider type");
+
 static inline ptrdiff_t moe_min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static inline ptrdiff_t moe_max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static inline size_t moe_larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -23,7 +28,7 @@ void moe_philox_blocks(moe_source source, uint64_t first, ptrdiff_t count, uint6
 /* ---- gram.c ---- least squares through the Gram matrix of the shorter side; symmetric matrices are column-major
  * with their lower triangle in use, right-hand sides and coefficients column-major */
 
-/* The normal equations are trusted below this reciprocal condition of the Gram matrix (condition 1e3 of X). */
+/* The normal equations are trusted from this reciprocal condition of the Gram matrix on (condition 1e3 of X). */
 #define MOE_GRAM_WELL_CONDITIONED 1e-6
 /* Below this they are singular to working precision. */
 #define MOE_GRAM_SINGULAR 1e-12
@@ -35,23 +40,29 @@ moe_status moe_gram_columns(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t 
 moe_status moe_gram_rows(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, double *G,
                          const moe_interrupt *interrupt);
 /* B += X'Y. */
-void moe_project(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
-                 double *B /* d x m */);
+moe_status moe_project(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
+                       double *B /* d x m */, const moe_interrupt *interrupt);
 /* The largest column sum of a symmetric matrix. */
 double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *workspace /* s */);
 /* Overwrites G by its Cholesky factor; `valid`: the size of the leading block that could be factored. */
 moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt);
-/* The reciprocal condition (1-norm) of the leading s x s block, of the given norm, behind a factor. */
-double moe_cholesky_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 4 s */);
+/* Whether the leading s x s block of the factor L, of a Gram matrix of that norm, may be solved with: its reciprocal
+ * condition (1-norm) is at least `required`, and neither it nor Y comes near to over- or underflow. */
+int moe_gram_is_safe(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t valid, double norm, double required,
+                     const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m, double *workspace /* 4 s */);
 /* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m);
-void moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
-                       const double *L /* d x d */, double *coef /* in: X'Y */, double *workspace);
+moe_status moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
+                             ptrdiff_t m, const double *L /* d x d */, double *coef /* in: X'Y */, double *workspace,
+                             const moe_interrupt *interrupt);
 size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m);
-void moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
-                    const double *L /* leading n x n block */, ptrdiff_t ld, double *coef, double *workspace);
+moe_status moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
+                          ptrdiff_t m, const double *L /* leading n x n block */, ptrdiff_t ld, double *coef,
+                          double *workspace, const moe_interrupt *interrupt);
 
 /* ---- orthogonal.c ---- by complete orthogonal factorisation, or by the singular value decomposition */
+
+/* Not monotone in n: a wide problem (n < d) needs an n x n matrix more than one with n = d. */
 size_t moe_orthogonal_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_method method);
 moe_status moe_orthogonal(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
                           ptrdiff_t m, double rcond, moe_method method, double *coef /* d x m, row-major */,

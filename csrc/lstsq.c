@@ -23,12 +23,23 @@ size_t moe_lstsq_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_method met
     return size;
 }
 
-/* MOE_ILL_CONDITIONED where the reciprocal condition of the Gram matrix is below `required`. */
+/* The reciprocal condition of the Gram matrix from which on the normal equations may be used; above 1 is never.
+ * Asked for by name they only have to be regular and, as they cannot drop a direction, `rcond` must drop none. Chosen
+ * for the user they also have to keep the digits, and an `rcond` that comes near to their limit rules them out. */
+static double required_rcond(moe_method method, double rcond)
+{
+    const double cut = rcond > 0.0 ? rcond * rcond : 0.0; /* of the Gram matrix */
+    if (method == MOE_NORMAL)
+        return fmax(MOE_GRAM_SINGULAR, cut);
+    return method == MOE_AUTO && cut < 0.01 * MOE_GRAM_WELL_CONDITIONED ? MOE_GRAM_WELL_CONDITIONED : 2.0;
+}
+
+/* MOE_ILL_CONDITIONED where the Gram matrix may not be solved with. */
 static moe_status normal(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double required,
                          double *coef, double *workspace, const moe_interrupt *interrupt)
 {
     const ptrdiff_t s = moe_min(n, d);
-    double *G = workspace, *columns = G + s * s /* coef, column-major */, *work = columns + d * m;
+    double *G = workspace, *columns = G + s * s /* coef, column-major */, *work = columns + d * m, norm;
     ptrdiff_t valid;
     moe_status status;
 
@@ -36,34 +47,32 @@ static moe_status normal(const double *X, const double *Y, ptrdiff_t n, ptrdiff_
     status = n >= d ? moe_gram_columns(X, n, d, G, interrupt) : moe_gram_rows(X, n, d, G, interrupt);
     if (status != MOE_OK)
         return status;
-    const double norm = moe_symmetric_norm(G, s, s, work);
+    norm = moe_symmetric_norm(G, s, s, work);
     status = moe_cholesky(G, s, &valid, interrupt);
     if (status != MOE_OK)
         return status;
-    if (valid < s || !(moe_cholesky_rcond(G, s, s, norm, work) >= required))
+    if (!moe_gram_is_safe(G, s, s, valid, norm, required, Y, n, m, work))
         return MOE_ILL_CONDITIONED;
     if (n >= d) {
         memset(columns, 0, (size_t)(d * m) * sizeof *columns);
-        moe_project(X, Y, n, d, m, columns);
-        moe_solve_columns(X, Y, n, d, m, G, columns, work);
+        status = moe_project(X, Y, n, d, m, columns, interrupt);
+        if (status == MOE_OK)
+            status = moe_solve_columns(X, Y, n, d, m, G, columns, work, interrupt);
     } else {
-        moe_solve_rows(X, Y, n, d, m, G, n, columns, work);
+        status = moe_solve_rows(X, Y, n, d, m, G, n, columns, work, interrupt);
     }
-    for (ptrdiff_t c = 0; c < d; c++)
+    for (ptrdiff_t c = 0; c < d && status == MOE_OK; c++)
         for (ptrdiff_t j = 0; j < m; j++)
             coef[c * m + j] = columns[j * d + c];
-    return MOE_OK;
+    return status;
 }
 
 moe_status moe_lstsq(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double rcond,
                      moe_method method, double *coef, ptrdiff_t *rank, ptrdiff_t *used, double *workspace,
                      const moe_interrupt *interrupt)
 {
-    /* A cut-off as large as this may drop directions of a well-conditioned X too. */
-    const int may_cut = rcond * rcond > 0.01 * MOE_GRAM_WELL_CONDITIONED && rcond > 0.0;
-    if (method == MOE_NORMAL || (method == MOE_AUTO && !may_cut)) {
-        const double wanted = fmax(MOE_GRAM_SINGULAR, rcond > 0.0 ? rcond * rcond : 0.0); /* nothing is cut off */
-        const double required = method == MOE_NORMAL ? wanted : MOE_GRAM_WELL_CONDITIONED;
+    const double required = required_rcond(method, rcond);
+    if (required <= 1.0) {
         const moe_status status = normal(X, Y, n, d, m, required, coef, workspace, interrupt);
         *used = MOE_NORMAL;
         *rank = moe_min(n, d);

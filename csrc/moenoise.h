@@ -2,7 +2,7 @@
  *
  * Every kernel writes into memory it is given, allocates nothing, prints nothing, keeps no state, and
  * returns a moe_status. A kernel that needs scratch memory has a twin `<kernel>_workspace` that says how many
- * doubles; SIZE_MAX stands for "more than can be addressed".
+ * doubles; SIZE_MAX stands for "more than can be addressed, or counted by LAPACK".
  *
  * Matrices are row-major (C order) unless a comment says otherwise; the shape stands beside each pointer.
  * n rows, d columns (features), k experts, m right-hand sides, d_i columns and n_i rows of expert i.
@@ -18,6 +18,7 @@ typedef enum {
     MOE_INTERRUPTED,              /* the caller's check asked to stop */
     MOE_NOT_POSITIVE_SEMIDEFINITE,/* a covariance has a negative eigenvalue */
     MOE_NOT_POSITIVE_DEFINITE,    /* a covariance is singular where its inverse is needed */
+    MOE_NOT_FINITE,               /* X or Y holds NaN or infinity */
     MOE_ILL_CONDITIONED,          /* the normal equations were asked for and would lose too many digits */
     MOE_NO_CONVERGENCE,           /* LAPACK's iteration did not converge */
 } moe_status;
@@ -56,14 +57,16 @@ void moe_normal(moe_source source, uint64_t first, ptrdiff_t count, double *out 
 
 /* ---- designs ------------------------------------------------------------------------------------------- */
 
-/* expert[m-1] such that at every prefix m the count of each expert is within 1 of m p_i. */
+/* expert[m-1] such that at every prefix m the count of each expert is within 1 of m p_i; sum p_i = 1 to rounding. */
 size_t moe_balance_workspace(ptrdiff_t k);
 moe_status moe_balance(const double *probabilities /* k */, ptrdiff_t k, ptrdiff_t n, ptrdiff_t *expert /* n */,
                        double *workspace, const moe_interrupt *interrupt);
 
 /* covariance[perm, perm] = factor' factor, factor upper triangular with `rank` non-zero rows. */
+size_t moe_psd_factor_workspace(ptrdiff_t m);
 moe_status moe_psd_factor(const double *covariance /* m x m */, ptrdiff_t m, double *factor /* m x m */,
-                          ptrdiff_t *permutation /* m */, ptrdiff_t *rank, const moe_interrupt *interrupt);
+                          ptrdiff_t *permutation /* m */, ptrdiff_t *rank, double *workspace,
+                          const moe_interrupt *interrupt);
 
 /* The blocks' columns: block i starts at offset[i] and has size[i] columns; its square matrices, stored one
  * after the other, start at square[i]. */

@@ -15,11 +15,11 @@
  * square over- or underflows. Inside, all matrices are column-major. */
 
 enum {
-    CHUNK = 4,    /* rows of the working array of a tall problem, in units of its columns, ... */
-    LEAST = 256,  /* ... and at least */
-    PANEL = 64,   /* columns factored between two checks for an interrupt */
-    PIVOTED = 32, /* the same, with pivoting */
-    TILE = 32,
+    ROWS_A_COLUMN = 4, /* of the working array of a tall problem, ... */
+    LEAST_ROWS = 256,  /* ... and at least */
+    PANEL = 64,        /* columns factored between two checks for an interrupt */
+    PIVOTED = 32,      /* the same, with pivoting */
+    TILE = 32,         /* rows and columns copied at a time */
     MAX_EXPONENT = 1000,
 };
 
@@ -27,20 +27,21 @@ enum {
 typedef struct {
     ptrdiff_t s, m, rows, ld /* of S */;
     double *A, *B, *S, *outer_tau, *tau, *z_tau, *u, *v, *work;
-    int *pivot;
+    int *pivot, *y_exponent /* m */;
     int lwork;
     const moe_interrupt *interrupt;
 } problem;
 
 static ptrdiff_t array_rows(ptrdiff_t n, ptrdiff_t d)
 {
-    return n > d ? moe_min(n, moe_max(CHUNK * d, LEAST)) : d;
+    return n > d ? moe_min(n, moe_max(ROWS_A_COLUMN * d, LEAST_ROWS)) : d;
 }
 
-/* What LAPACK's blocked reflections want (64 doubles a column and a 65 x 64 block), and a panel with pivoting. */
-static size_t reflection_work(ptrdiff_t rows, ptrdiff_t columns)
+/* What LAPACK's blocked reflections want, from the left: 64 doubles a column and a 65 x 64 block. The other uses of
+ * `work` need less: a panel with pivoting 32 doubles a column and 32 more, the last permutation one column. */
+static size_t reflection_work(ptrdiff_t columns)
 {
-    return moe_plus(moe_times((size_t)moe_max(rows, columns), PANEL), 65 * 64);
+    return moe_plus(moe_times((size_t)columns, PANEL), 65 * 64);
 }
 
 static size_t svd_work(ptrdiff_t s, ptrdiff_t m, size_t *integers)
@@ -57,12 +58,12 @@ size_t moe_orthogonal_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_metho
 {
     const size_t s = (size_t)moe_min(n, d), rows = (size_t)array_rows(n, d), columns = moe_plus(s, (size_t)m);
     const size_t square = n < d ? moe_times(s, s) : 0;
-    size_t work = reflection_work(array_rows(n, d), (ptrdiff_t)columns), integers = 0;
+    size_t work = reflection_work((ptrdiff_t)columns), integers = 0;
     if (method == MOE_SVD)
         work = moe_larger(work, svd_work((ptrdiff_t)s, m, &integers));
     if (work > INT_MAX) /* LAPACK counts in ints */
         return SIZE_MAX;
-    return moe_plus(moe_plus(moe_times(rows, columns), moe_plus(square, moe_times(6, columns))),
+    return moe_plus(moe_plus(moe_times(rows, columns), moe_plus(square, moe_times(7, columns))),
                     moe_plus(work, integers));
 }
 
@@ -72,32 +73,37 @@ static problem lay_out(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_method method,
     const ptrdiff_t s = moe_min(n, d), rows = array_rows(n, d), columns = s + m;
     size_t integers;
     problem p = {.s = s, .m = m, .rows = rows, .A = workspace, .B = workspace + rows * s, .interrupt = interrupt};
-    double *free = p.B + rows * m;
-    p.S = n < d ? free : p.A;
+    double *next = p.B + rows * m;
+    p.S = n < d ? next : p.A;
     p.ld = n < d ? s : rows;
-    free += n < d ? s * s : 0;
-    p.outer_tau = free;
-    p.tau = free + columns;
-    p.z_tau = free + 2 * columns;
-    p.u = free + 3 * columns;
-    p.v = free + 4 * columns;
-    p.pivot = (int *)(free + 5 * columns);
-    p.work = free + 6 * columns;
-    p.lwork = (int)reflection_work(rows, columns);
+    next += n < d ? s * s : 0;
+    p.outer_tau = next;
+    p.tau = next + columns;
+    p.z_tau = next + 2 * columns;
+    p.u = next + 3 * columns;
+    p.v = next + 4 * columns;
+    p.pivot = (int *)(next + 5 * columns);
+    p.y_exponent = (int *)(next + 6 * columns);
+    p.work = next + 7 * columns;
+    p.lwork = (int)reflection_work(columns);
     if (method == MOE_SVD)
         p.lwork = (int)moe_larger((size_t)p.lwork, svd_work(s, m, &integers));
     return p;
 }
 
-/* e such that the largest entry is in [2^(e-1), 2^e), within what a double can scale by. */
-static int largest_exponent(const double *x, ptrdiff_t count)
+/* e such that the largest of every stride-th entry is in [2^(e-1), 2^e), within what a double can scale by. */
+static moe_status largest_exponent(const double *x, ptrdiff_t count, ptrdiff_t stride, int *exponent)
 {
     double largest = 0.0;
-    int exponent;
-    for (ptrdiff_t i = 0; i < count; i++)
-        largest = fabs(x[i]) > largest ? fabs(x[i]) : largest;
-    frexp(largest, &exponent);
-    return exponent > MAX_EXPONENT ? MAX_EXPONENT : exponent < -MAX_EXPONENT ? -MAX_EXPONENT : exponent;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double size = fabs(x[i * stride]);
+        largest = size > largest || size != size ? size : largest; /* NaN stays */
+    }
+    if (!(largest <= DBL_MAX))
+        return MOE_NOT_FINITE;
+    frexp(largest, exponent);
+    *exponent = *exponent > MAX_EXPONENT ? MAX_EXPONENT : *exponent < -MAX_EXPONENT ? -MAX_EXPONENT : *exponent;
+    return MOE_OK;
 }
 
 /* Copies a row-major matrix, times a scale, into a column-major one, by tiles that fit the cache. */
@@ -108,6 +114,16 @@ static void transpose(const double *in, ptrdiff_t rows, ptrdiff_t columns, doubl
             for (ptrdiff_t c = left; c < moe_min(left + TILE, columns); c++)
                 for (ptrdiff_t r = top; r < moe_min(top + TILE, rows); r++)
                     out[c * ld + r] = scale * in[r * columns + c];
+}
+
+/* The same for the responses, each column with its own scale. */
+static void transpose_responses(const problem *p, const double *Y, ptrdiff_t rows, double *out)
+{
+    for (ptrdiff_t j = 0; j < p->m; j++) {
+        const double scale = ldexp(1.0, -p->y_exponent[j]);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            out[j * p->rows + r] = scale * Y[r * p->m + j];
+    }
 }
 
 /* QR of the first `factored` columns of A (height x columns, leading dimension p->rows); Q' is applied to the rest. */
@@ -130,15 +146,14 @@ static moe_status factor(const problem *p, ptrdiff_t height, ptrdiff_t columns, 
 }
 
 /* Leaves R in the upper s x s part of A, and the upper s rows of Q'Y in B. */
-static moe_status reduce_tall(const problem *p, const double *X, const double *Y, ptrdiff_t n, double x_scale,
-                              double y_scale)
+static moe_status reduce_tall(const problem *p, const double *X, const double *Y, ptrdiff_t n, double x_scale)
 {
     const ptrdiff_t s = p->s, m = p->m, rows = p->rows;
     ptrdiff_t filled = 0, taken;
     for (ptrdiff_t row = 0; row < n; row += taken) {
         taken = moe_min(rows - filled, n - row);
         transpose(X + row * s, taken, s, x_scale, p->A + filled, rows);
-        transpose(Y + row * m, taken, m, y_scale, p->B + filled, rows);
+        transpose_responses(p, Y + row * m, taken, p->B + filled);
         if (factor(p, filled + taken, s + m, s) != MOE_OK)
             return MOE_INTERRUPTED;
         filled = moe_min(filled + taken, s);
@@ -150,7 +165,7 @@ static moe_status reduce_tall(const problem *p, const double *X, const double *Y
 }
 
 /* Leaves Q in A, R' in S and Y in the upper s rows of B. */
-static moe_status reduce_wide(const problem *p, const double *X, const double *Y, double x_scale, double y_scale)
+static moe_status reduce_wide(const problem *p, const double *X, const double *Y, double x_scale)
 {
     const ptrdiff_t s = p->s, d = p->rows;
     for (ptrdiff_t i = 0; i < s * d; i++) /* a row-major X is a column-major X' */
@@ -160,7 +175,7 @@ static moe_status reduce_wide(const problem *p, const double *X, const double *Y
     for (ptrdiff_t c = 0; c < s; c++)
         for (ptrdiff_t r = 0; r < s; r++)
             p->S[c * s + r] = c <= r ? p->A[r * d + c] : 0.0;
-    transpose(Y, s, p->m, y_scale, p->B, d);
+    transpose_responses(p, Y, s, p->B);
     return MOE_OK;
 }
 
@@ -240,6 +255,7 @@ static moe_status solve_svd(const problem *p, double rcond, ptrdiff_t *rank)
 {
     const int s = (int)p->s;
     int found = 0;
+    rcond = fmax(rcond, DBL_MIN); /* gelsd takes 0 for eps */
     const int info = lapack_dgelsd(LAPACK_COL_MAJOR, s, s, (int)p->m, p->S, (int)p->ld, p->B, (int)p->rows, p->u,
                                    rcond, &found, p->work, p->lwork, (int *)(p->work + p->lwork));
     *rank = found;
@@ -251,16 +267,20 @@ moe_status moe_orthogonal(const double *X, const double *Y, ptrdiff_t n, ptrdiff
                           const moe_interrupt *interrupt)
 {
     const problem p = lay_out(n, d, m, method, workspace, interrupt);
-    const int x_exponent = largest_exponent(X, n * d), y_exponent = largest_exponent(Y, n * m);
-    const double x_scale = ldexp(1.0, -x_exponent), y_scale = ldexp(1.0, -y_exponent);
-    moe_status status = MOE_OK;
+    int x_exponent;
+    moe_status status = largest_exponent(X, n * d, 1, &x_exponent);
+    for (ptrdiff_t j = 0; j < m && status == MOE_OK; j++)
+        status = largest_exponent(Y + j, n, m, p.y_exponent + j);
+    if (status != MOE_OK)
+        return status;
+    const double x_scale = ldexp(1.0, -x_exponent);
     if (n > d) {
-        status = reduce_tall(&p, X, Y, n, x_scale, y_scale);
+        status = reduce_tall(&p, X, Y, n, x_scale);
     } else if (n < d) {
-        status = reduce_wide(&p, X, Y, x_scale, y_scale);
+        status = reduce_wide(&p, X, Y, x_scale);
     } else {
         transpose(X, n, d, x_scale, p.A, p.rows);
-        transpose(Y, n, m, y_scale, p.B, p.rows);
+        transpose_responses(&p, Y, n, p.B);
     }
     if (status != MOE_OK)
         return status;
@@ -277,6 +297,6 @@ moe_status moe_orthogonal(const double *X, const double *Y, ptrdiff_t n, ptrdiff
     }
     for (ptrdiff_t c = 0; c < d; c++)
         for (ptrdiff_t j = 0; j < m; j++)
-            coef[c * m + j] = ldexp(p.B[j * p.rows + c], y_exponent - x_exponent);
+            coef[c * m + j] = ldexp(p.B[j * p.rows + c], p.y_exponent[j] - x_exponent);
     return MOE_OK;
 }

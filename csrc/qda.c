@@ -5,11 +5,16 @@
 #include "blas.h"
 #include "internal.h"
 
-enum { PANEL = 64, PACK = 1024 }; /* rows scored, and rows packed, at a time */
+enum {
+    SCORED_ROWS = 64, /* at a time */
+    PACKED_ROWS = 1024,
+    LEAST_PACKED_ROWS = 16,
+    STEP = 1 << 30, /* multiplications between two checks for an interrupt */
+};
 
 size_t moe_covariance_workspace(const moe_blocks *blocks)
 {
-    return moe_times(PACK, (size_t)blocks->largest);
+    return moe_times(PACKED_ROWS, (size_t)blocks->largest);
 }
 
 /* Sum of squares of a row's entries outside columns [from, to). */
@@ -38,10 +43,11 @@ moe_status moe_covariance(const double *X, const moe_blocks *blocks, const ptrdi
     *off_block = 0.0;
     for (ptrdiff_t i = 0; i < blocks->k; i++) {
         const ptrdiff_t m = blocks->size[i], column = blocks->offset[i], count = start[i + 1] - start[i];
+        const ptrdiff_t step = moe_min(PACKED_ROWS, moe_max(LEAST_PACKED_ROWS, moe_step(STEP, m * m)));
         double *C = covariances + blocks->square[i];
         memset(C, 0, (size_t)(m * m) * sizeof *C);
-        for (ptrdiff_t begin = start[i]; begin < start[i + 1]; begin += PACK) {
-            const ptrdiff_t rows = moe_min(PACK, start[i + 1] - begin);
+        for (ptrdiff_t begin = start[i]; begin < start[i + 1]; begin += step) {
+            const ptrdiff_t rows = moe_min(step, start[i + 1] - begin);
             if (moe_stop(interrupt))
                 return MOE_INTERRUPTED;
             for (ptrdiff_t r = begin; r < begin + rows; r++)
@@ -72,18 +78,20 @@ moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, d
         const ptrdiff_t m = blocks->size[i];
         const double *C = covariances + blocks->square[i];
         double *L = inverse_factors + blocks->square[i];
-        if (moe_stop(interrupt))
-            return MOE_INTERRUPTED;
-        /* the lower triangle of a row-major matrix is the upper one of a column-major matrix: C = U'U, L = U' */
+        ptrdiff_t valid;
         memcpy(L, C, (size_t)(m * m) * sizeof *L);
-        if (lapack_dpotrf(LAPACK_COL_MAJOR, 'U', (int)m, L, (int)m) != 0 || is_singular(C, L, m)) {
+        const moe_status status = moe_cholesky(L, m, &valid, interrupt);
+        if (status != MOE_OK)
+            return status;
+        mirror(L, m); /* the column-major L that was found is the upper triangle of a row-major matrix */
+        if (valid < m || is_singular(C, L, m)) {
             *failed = i;
             return MOE_NOT_POSITIVE_DEFINITE;
         }
         log_determinants[i] = 0.0;
         for (ptrdiff_t j = 0; j < m; j++)
             log_determinants[i] += 2.0 * log(L[j * m + j]);
-        lapack_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (int)m, L, (int)m);
+        lapack_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (int)m, L, (int)m); /* 'U': of the transpose, the row-major L */
         for (ptrdiff_t j = 0; j < m; j++) /* above the diagonal of L^-1 */
             memset(L + j * m + j + 1, 0, (size_t)(m - j - 1) * sizeof *L);
     }
@@ -92,7 +100,7 @@ moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, d
 
 size_t moe_qda_scores_workspace(const moe_blocks *blocks)
 {
-    return moe_times(PANEL, (size_t)blocks->largest);
+    return moe_times(SCORED_ROWS, (size_t)blocks->largest);
 }
 
 static double sum_of_squares(const double *x, ptrdiff_t m)
@@ -108,8 +116,8 @@ moe_status moe_qda_scores(const double *X, ptrdiff_t n, const moe_blocks *blocks
                           const moe_interrupt *interrupt)
 {
     const ptrdiff_t d = blocks->d, k = blocks->k;
-    for (ptrdiff_t begin = 0; begin < n; begin += PANEL) {
-        const ptrdiff_t rows = moe_min(PANEL, n - begin);
+    for (ptrdiff_t begin = 0; begin < n; begin += SCORED_ROWS) {
+        const ptrdiff_t rows = moe_min(SCORED_ROWS, n - begin);
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
         for (ptrdiff_t i = 0; i < k; i++) {

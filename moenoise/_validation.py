@@ -36,7 +36,8 @@ def as_array(value, name, ndim, *, allow_empty=False):
     if array.size == 0 and not allow_empty:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     check_dimensions(array.shape, name)
-    array = np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+    with np.errstate(over="ignore"):  # of what has more range than float64; the next check says so
+        array = np.require(array, np.float64, ["C", "ALIGNED"]).reshape(array.shape)
     check_finite(array, name)
     return array
 
@@ -44,7 +45,7 @@ def as_array(value, name, ndim, *, allow_empty=False):
 def check_dimensions(shape, name):
     """Raise ValueError where a dimension is beyond what 32-bit BLAS can index."""
     if any(length > MAX_DIMENSION for length in shape):
-        raise ValueError(f"{name} must have dimensions of at most {MAX_DIMENSION} (32-bit BLAS), got shape {tuple(shape)}")
+        raise ValueError(f"{name} must have dimensions of at most {MAX_DIMENSION} (32-bit BLAS), got {tuple(shape)}")
 
 
 def check_finite(array, name):
@@ -56,12 +57,34 @@ def check_finite(array, name):
 
 
 def as_square_symmetric(value, name):
-    """A finite symmetric matrix; asymmetry beyond rounding is an error."""
+    """A finite matrix, made exactly symmetric; asymmetry beyond rounding is an error."""
     array = as_array(value, name, 2)
     if array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be square, got shape {array.shape}")
-    if np.abs(array - array.T).max() > 1e-10 * np.abs(array).max():
+    half = array / 2  # halves do not overflow where a sum would
+    if np.abs(half - half.T).max() > relative_tolerance(value, len(array)) * np.abs(half).max():
         raise ValueError(f"{name} must be symmetric")
+    return half + half.T
+
+
+def relative_tolerance(value, count):
+    """How far a sum of `count` terms may be off, relative: what the value's own precision explains, at least 1e-10."""
+    dtype = np.asarray(value).dtype
+    return max(1e-10, 64 * count * np.finfo(dtype).eps) if dtype.kind == "f" else 1e-10
+
+
+def as_covariance(value, name):
+    """A float64 matrix, exactly symmetric; whether it is positive semi-definite is for `psd_factor` to find.
+
+    In single precision a semi-definite matrix has eigenvalues below zero by rounding; these become zero.
+    """
+    array = as_square_symmetric(value, name)
+    tolerance = relative_tolerance(value, len(array))
+    if tolerance > 1e-10:
+        eigenvalues, vectors = np.linalg.eigh(array)
+        if -tolerance * eigenvalues[-1] <= eigenvalues[0] < 0:
+            array = (vectors * np.maximum(eigenvalues, 0)) @ vectors.T
+            array = (array + array.T) / 2
     return array
 
 
@@ -81,12 +104,15 @@ def as_scalar(value, name, *, low=-np.inf, high=np.inf, open_low=False, open_hig
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         if not (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
             raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond any float
+        number = np.inf
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
     if not np.isfinite(number) or below or above:
-        interval = f"{'(' if open_low or low == -np.inf else '['}{low:g}, {high:g}{')' if open_high or high == np.inf else ']'}"
-        raise ValueError(f"{name} must be a finite number in {interval}, got {number!r}")
+        left, right = "(" if open_low or low == -np.inf else "[", ")" if open_high or high == np.inf else "]"
+        raise ValueError(f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {number!r}")
     return number
 
 
@@ -109,7 +135,10 @@ def as_integer_vector(value, name):
     """A one-dimensional intp array; floats are accepted only where they are whole numbers' own dtype."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked array")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a 1-dimensional array of integers: {error}") from error
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a non-empty 1-dimensional array, got shape {array.shape}")
     if array.dtype.kind not in "iu":
@@ -117,7 +146,7 @@ def as_integer_vector(value, name):
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.intp).max:
         raise ValueError(f"{name} holds integers too large to index with")
     check_dimensions(array.shape, name)
-    return np.ascontiguousarray(array, dtype=np.intp)
+    return np.require(array, np.intp, ["C", "ALIGNED"])
 
 
 def as_block_sizes(value, d=None, name="block_sizes"):
@@ -160,7 +189,7 @@ def as_sizes(value, n, name="sizes"):
 
 
 def as_probabilities(value, k, name="probabilities"):
-    """(k,) float64, positive, summing to 1 (to 1e-9; normalised beyond rounding, so twice is once). None: uniform."""
+    """(k,) float64, positive, summing to 1 (normalised beyond rounding, so twice is once). None: uniform."""
     if value is None:
         return np.full(k, 1.0 / k)
     probabilities = as_array(value, name, 1)
@@ -168,8 +197,8 @@ def as_probabilities(value, k, name="probabilities"):
         raise ValueError(f"{name} must have one entry an expert, {k}, got {len(probabilities)}")
     if probabilities.min() <= 0:
         raise ValueError(f"{name} must be positive, got {probabilities.min():g}")
-    total = probabilities.sum()
-    if abs(total - 1) > 1e-9:
+    total = math.fsum(probabilities)  # exact: the bits of np.sum depend on the CPU
+    if abs(total - 1) > relative_tolerance(value, k):
         raise ValueError(f"{name} must sum to 1, got {total:.12g}")
     return probabilities if abs(total - 1) <= k * np.finfo(float).eps else probabilities / total
 
@@ -186,7 +215,8 @@ def as_spectra(singular_values, shapes):
             raise ValueError(f"shapes[{i}] must be a pair (rows, columns), got {len(pair)} entries")
         shapes.append(tuple(as_integer(length, f"shapes[{i}]", low=1, high=MAX_DIMENSION) for length in pair))
     check_dimensions([sum(lengths) for lengths in zip(*shapes)], "shapes")
-    return [as_spectrum(s, min(pair), f"singular_values[{i}]") for i, (s, pair) in enumerate(zip(spectra, shapes))], shapes
+    named = [(f"singular_values[{i}]", spectrum) for i, spectrum in enumerate(spectra)]
+    return [as_spectrum(spectrum, min(pair), name) for (name, spectrum), pair in zip(named, shapes)], shapes
 
 
 def as_spectrum(value, length, name="singular_values"):

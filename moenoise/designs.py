@@ -14,6 +14,7 @@ from ._random import Stream, philox_key
 
 _MAX_STREAM = int(min(Stream)) - 1
 _MAX_REPLICATE = 2**32 - 1
+_MAX_DRAWS = 2**48  # far beyond any memory
 
 
 class Sample(NamedTuple):
@@ -68,6 +69,7 @@ def standard_normal(shape, *, rng=None, stream=0):
     """
     lengths = (shape,) if not isinstance(shape, (tuple, list)) else shape
     lengths = tuple(_validation.as_integer(length, "shape", low=0) for length in lengths)
+    _validation.as_integer(math.prod(lengths), "shape: the number of draws", high=_MAX_DRAWS)
     stream = _validation.as_integer(stream, "stream", low=0, high=_MAX_STREAM)
     return _core.standard_normal(philox_key(rng), stream, 0, 0, math.prod(lengths)).reshape(lengths)
 
@@ -149,15 +151,6 @@ def _draw_experts(model, n, key, replicate):
     """(n,) independent experts with the model's probabilities, by inversion."""
     uniforms = _core.uniform(key, Stream.ROUTING, replicate, 0, n)
     return np.searchsorted(np.cumsum(model.probabilities)[:-1], uniforms, side="right")
-
-
-def factor_covariances(covariances):
-    """What `sample` needs of the covariances: each ``Sigma[perm, perm] = U' U``, laid out flat.
-
-    By a kernel of our own, so that the draws do not depend on LAPACK's bits.
-    """
-    pairs = [_core.psd_factor(covariance)[:2] for covariance in covariances]
-    return np.concatenate([factor.ravel() for factor, _ in pairs]), np.concatenate([perm for _, perm in pairs])
 
 
 def spectral_design(singular_values, shapes, *, noise_variance, rng=None):

@@ -2,9 +2,10 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from . import _validation, linear
+from ._estimating import as_features, as_training_data, unchanged_on_error
 from .router import QDARouter
 
 
@@ -60,13 +61,14 @@ class DenseRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         TypeError, ValueError
             Where a parameter or an argument has the wrong kind, shape or range; see `moenoise.lstsq`.
         """
-        X, y = _validate(self, X, y)
-        if self.fit_intercept:
-            X_mean, y_mean = X.mean(axis=0), y.mean(axis=0)
-            X, y = X - X_mean, y - y_mean
-        fit = linear.lstsq(X, y, rcond=self.rcond, method=self.method)
-        self.coef_, self.rank_, self.method_ = fit.coef.T, fit.rank, fit.method
-        self.intercept_ = y_mean - X_mean @ fit.coef if self.fit_intercept else 0.0
+        with unchanged_on_error(self):
+            X, y = as_training_data(self, X, y)
+            if self.fit_intercept:
+                X_mean, y_mean = X.mean(axis=0), y.mean(axis=0)
+                X, y = X - X_mean, y - y_mean
+            fit = linear.lstsq(X, y, rcond=self.rcond, method=self.method)
+            self.coef_, self.rank_, self.method_ = fit.coef.T, fit.rank, fit.method
+            self.intercept_ = y_mean - X_mean @ fit.coef if self.fit_intercept else 0.0
         return self
 
     def predict(self, X):
@@ -86,7 +88,7 @@ class DenseRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Where X has the wrong shape or holds NaN or infinity.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = as_features(self, X)
         return X @ self.coef_.T + self.intercept_
 
 
@@ -166,20 +168,22 @@ class ExpertsRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Where a parameter or an argument has the wrong kind, shape or range, or an expert has no rows; see
             `moenoise.block_lstsq`. Whatever a `router` that was given raises.
         """
-        X, y = _validate(self, X, y)
-        block_sizes = self._as_block_sizes(X.shape[1])
-        blocks = _as_slices(block_sizes)
-        expert = self._as_expert(expert, len(X), len(blocks))
-        _validation.check_every_expert_has_rows(expert, len(blocks))
-        if self.fit_intercept:
-            centred_X, centred_y, X_means, y_means = _centre(X, y, expert, blocks)
-        else:
-            centred_X, centred_y, X_means, y_means = X, y, np.zeros(X.shape[1]), np.zeros((len(blocks), *y.shape[1:]))
-        fit = linear.block_lstsq(centred_X, centred_y, expert, block_sizes, rcond=self.rcond, method=self.method)
-        router, router_error = self._fit_router(X, expert, block_sizes)
-        self.coef_, self.rank_, self.method_ = [coef.T for coef in fit.coef], fit.rank, fit.method
-        self.intercept_ = y_means - np.stack([X_means[block] @ coef for block, coef in zip(blocks, fit.coef)])
-        self.router_, self._router_error, self._blocks = router, router_error, blocks
+        with unchanged_on_error(self):
+            X, y = as_training_data(self, X, y)
+            block_sizes = self._as_block_sizes(X.shape[1])
+            blocks = _as_slices(block_sizes)
+            expert = self._as_expert(expert, len(X), len(blocks))
+            _validation.check_every_expert_has_rows(expert, len(blocks))
+            if self.fit_intercept:
+                centred_X, centred_y, X_means, y_means = _centre(X, y, expert, blocks)
+            else:
+                centred_X, centred_y = X, y
+                X_means, y_means = np.zeros(X.shape[1]), np.zeros((len(blocks), *y.shape[1:]))
+            fit = linear.block_lstsq(centred_X, centred_y, expert, block_sizes, rcond=self.rcond, method=self.method)
+            router, router_error = self._fit_router(X, expert, block_sizes)
+            self.coef_, self.rank_, self.method_ = [coef.T for coef in fit.coef], fit.rank, fit.method
+            self.intercept_ = y_means - np.stack([X_means[block] @ coef for block, coef in zip(blocks, fit.coef)])
+            self.router_, self._router_error, self._blocks = router, router_error, blocks
         return self
 
     def predict(self, X, expert=None):
@@ -201,7 +205,7 @@ class ExpertsRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Where an argument has the wrong kind, shape or range; where the router is asked and could not be fitted.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = as_features(self, X)
         expert = self._route(X) if expert is None else self._as_expert(expert, len(X), len(self._blocks))
         response = np.empty((len(X), *self.intercept_.shape[1:]))
         for i, block in enumerate(self._blocks):
@@ -254,8 +258,3 @@ def _centre(X, y, expert, blocks):
         X[rows, block] -= X_means[block]
         y[rows] -= y_means[i]
     return X, y, X_means, y_means
-
-
-def _validate(estimator, X, y):
-    X, y = validate_data(estimator, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True)
-    return X, _validation.as_array(y, "y", (1, 2))

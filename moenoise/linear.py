@@ -18,6 +18,8 @@ _METHOD_NAMES = {code: name for name, code in METHODS.items()}
 
 # Below this many singular values a full decomposition is cheaper than an iteration.
 _FEW_SINGULAR_VALUES = 20
+# Lanczos restarts, of some twenty products each, before a full decomposition is the faster way after all.
+_MOST_RESTARTS = 100
 # The squares of larger or smaller entries over- or underflow.
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-140, 1e140
 
@@ -91,9 +93,10 @@ def lstsq(X, y, *, rcond=None, method="auto"):
         ``eps`` = 2.2e-16.
     method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
         "normal": Cholesky factorisation of ``X'X`` (or ``XX'`` where n < d); fast, but it loses digits twice as fast
-        as the others when the condition number grows. "orthogonal": complete orthogonal factorisation (LAPACK's
-        gelsy). "svd": singular value decomposition (gelsd). "auto": "normal" where X is estimated to have a condition
-        number of at most 1e3, otherwise "orthogonal".
+        as the others when the condition number grows. "orthogonal": complete orthogonal factorisation (the algorithm of
+        LAPACK's gelsy). "svd": singular value decomposition (gelsd), of which the core, on a min(n, d) square matrix,
+        is one call that Ctrl-C has to wait for (some seconds at a side of 2000). "auto": "normal" where X is estimated
+        to have a condition number of at most 1e3, and X and y are within 1e-50 and 1e50 or so, otherwise "orthogonal".
 
     Returns
     -------
@@ -117,6 +120,7 @@ def lstsq(X, y, *, rcond=None, method="auto"):
     X = _validation.as_array(X, "X", 2)
     Y, is_vector = _as_responses(y, len(X))
     coef, rank, used = _core.lstsq(X, Y, _as_rcond(rcond), _as_method(method))
+    _check_coef(coef)
     return LeastSquares(coef[:, 0] if is_vector else coef, rank, _METHOD_NAMES[used])
 
 
@@ -165,6 +169,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     expert = _validation.as_expert(expert, len(X), len(block_sizes))
     _validation.check_every_expert_has_rows(expert, len(block_sizes))
     coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
+    _check_coef(coef)
     coef = np.split(coef[:, 0] if is_vector else coef, np.cumsum(block_sizes)[:-1])
     return BlockLeastSquares(coef, rank, [_METHOD_NAMES[code] for code in used.tolist()])
 
@@ -200,7 +205,7 @@ def learning_curve(X, y, sizes):
     """
     X = _validation.as_array(X, "X", 2)
     y = _as_response(y, len(X))
-    return _core.learning_curve(X, y, _validation.as_sizes(sizes, len(X)))
+    return _check_coef(_core.learning_curve(X, y, _validation.as_sizes(sizes, len(X))))
 
 
 def block_learning_curve(X, y, expert, block_sizes, sizes):
@@ -241,7 +246,8 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
     y = _as_response(y, len(X))
     block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
     expert = _validation.as_expert(expert, len(X), len(block_sizes))
-    return _core.block_learning_curve(X, y, expert, block_sizes, _validation.as_sizes(sizes, len(X)))
+    sizes = _validation.as_sizes(sizes, len(X))
+    return _check_coef(_core.block_learning_curve(X, y, expert, block_sizes, sizes))
 
 
 def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
@@ -327,7 +333,11 @@ def _largest_singular_value(X):
     gram = scipy.sparse.linalg.LinearOperator((d, d), matvec=multiply, dtype=np.float64)
     # A fixed start makes the result reproducible; a random one is orthogonal to no particular vector.
     start = _core.standard_normal(0, 0, 0, 0, d)
-    eigenvalue = scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, tol=1e-12, return_eigenvectors=False)
+    try:
+        eigenvalue = scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, tol=1e-12, maxiter=_MOST_RESTARTS,
+                                               return_eigenvectors=False)
+    except scipy.sparse.linalg.ArpackNoConvergence:  # many singular values next to the largest
+        return float(np.linalg.norm(X, 2))
     return norm * math.sqrt(eigenvalue[0])
 
 
@@ -356,6 +366,12 @@ def _as_responses(y, n):
 def _check_rows(y, n):
     if len(y) != n:
         raise ValueError(f"y must have one entry a row of X, {n}, got {len(y)}")
+
+
+def _check_coef(coef):
+    if not np.isfinite(coef).all():
+        raise ValueError("X and y must be scaled so that the coefficients, about y / X, do not overflow")
+    return coef
 
 
 def _as_rcond(rcond):

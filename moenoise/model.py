@@ -65,10 +65,7 @@ class BlockModel:
     noise_variance: float = 1.0
 
     def __post_init__(self):
-        covariances = tuple(
-            _as_covariance(covariance, f"covariances[{i}]")
-            for i, covariance in enumerate(_validation.as_list(self.covariances, "covariances"))
-        )
+        covariances, factors = _as_covariances(_validation.as_list(self.covariances, "covariances"))
         coefficients = _as_coefficients(self.coefficients, [len(covariance) for covariance in covariances])
         probabilities = _validation.as_probabilities(self.probabilities, len(covariances))
         noise_variance = _validation.as_scalar(self.noise_variance, "noise_variance", low=0)
@@ -76,6 +73,7 @@ class BlockModel:
         self._set("coefficients", coefficients)
         self._set("probabilities", _read_only_copy(probabilities))
         self._set("noise_variance", noise_variance)
+        self._set("_factors", factors)
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
@@ -204,10 +202,11 @@ class BlockModel:
 
     @functools.cached_property
     def sampling_factors(self):
-        """What draws need of the covariances; see `moenoise.designs.factor_covariances`."""
-        from . import designs
+        """What draws need of the covariances: U and perm of each ``Sigma[perm][:, perm] = U'U``, laid out flat.
 
-        return designs.factor_covariances(self.covariances)
+        Factored by a kernel of our own, so that the draws do not depend on LAPACK's bits.
+        """
+        return tuple(np.concatenate([piece.ravel() for piece in pieces]) for pieces in zip(*self._factors))
 
     def sample(self, n, *, rng=None, replicate=0, routing="random"):
         """Draw n samples; see `moenoise.designs.sample`, which this calls."""
@@ -255,15 +254,17 @@ class BlockModel:
         )
 
 
-def _as_covariance(value, name):
-    """A read-only, exactly symmetric copy; ValueError where it is not positive semi-definite."""
-    covariance = _validation.as_square_symmetric(value, name)
-    covariance = _read_only_copy((covariance + covariance.T) / 2)
-    try:
-        _core.psd_factor(covariance)  # as the draws do, so that they cannot fail later
-    except ValueError as error:
-        raise ValueError(f"{name} must be positive semi-definite") from error
-    return covariance
+def _as_covariances(values):
+    """Read-only copies and their (factor, permutation) pairs, both tuples; what is given twice is factored once."""
+    done = {}
+    for i, value in enumerate(values):
+        if id(value) not in done:
+            covariance = _read_only_copy(_validation.as_covariance(value, f"covariances[{i}]"))
+            try:
+                done[id(value)] = covariance, _core.psd_factor(covariance)[:2]
+            except ValueError as error:
+                raise ValueError(f"covariances[{i}] must be positive semi-definite") from error
+    return tuple(zip(*(done[id(value)] for value in values)))
 
 
 def _as_coefficients(value, block_sizes):

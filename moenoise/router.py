@@ -3,9 +3,10 @@
 import numpy as np
 import scipy.special
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from . import _core, _validation
+from ._estimating import as_features, unchanged_on_error
 from .model import BlockModel
 
 FORMS = ("corrected", "printed")
@@ -127,27 +128,28 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             Where a parameter or an argument has the wrong kind, shape or range; where an expert has too few rows or
             a singular covariance (the message names it); where the estimated noise variance is zero.
         """
-        X = validate_data(self, X, dtype=np.float64, order="C")
-        block_sizes = self._check_parameters(X.shape[1])
-        k = len(block_sizes)
-        expert = _validation.as_expert(expert, len(X), k)
-        counts = _validation.check_every_expert_has_rows(expert, k)
-        if k > 1 and self.shrinkage == 0:
-            _check_enough_rows(counts, block_sizes)
-        flat, counts, off_block = _core.block_covariance(X, expert, block_sizes)
-        if not (np.isfinite(flat).all() and np.isfinite(off_block)):
-            raise ValueError("X must have entries whose squares do not overflow")
-        covariances = [_shrink(covariance, self.shrinkage) for covariance in _split_squares(flat, block_sizes)]
-        noise_variance = self.noise_variance
-        if noise_variance is None and k > 1:
-            noise_variance = off_block / (counts @ (X.shape[1] - block_sizes))
-            if noise_variance == 0 and self.form == "corrected":
-                raise ValueError(
-                    "noise_variance must be given: all training entries outside their rows' own blocks are zero"
-                )
-        priors = counts / len(X) if self.priors is None else _validation.as_probabilities(self.priors, k, "priors")
-        self._set_fit(covariances, noise_variance, priors)
-        self.counts_ = counts
+        with unchanged_on_error(self):
+            X = as_features(self, X, reset=True)
+            block_sizes = self._check_parameters(X.shape[1])
+            k = len(block_sizes)
+            expert = _validation.as_expert(expert, len(X), k)
+            counts = _validation.check_every_expert_has_rows(expert, k)
+            if k > 1 and self.shrinkage == 0:
+                _check_enough_rows(counts, block_sizes)
+            flat, counts, off_block = _core.block_covariance(X, expert, block_sizes)
+            if not (np.isfinite(flat).all() and np.isfinite(off_block)):
+                raise ValueError("X must have entries whose squares do not overflow")
+            covariances = [_shrink(covariance, self.shrinkage) for covariance in _split_squares(flat, block_sizes)]
+            noise_variance = self.noise_variance
+            if noise_variance is None and k > 1:
+                noise_variance = off_block / (counts @ (X.shape[1] - block_sizes))
+                if noise_variance == 0 and self.form == "corrected":
+                    raise ValueError(
+                        "noise_variance must be given: all training entries outside their rows' own blocks are zero"
+                    )
+            priors = counts / len(X) if self.priors is None else _validation.as_probabilities(self.priors, k, "priors")
+            self._set_fit(covariances, noise_variance, priors)
+            self.counts_ = counts
         return self
 
     def decision_function(self, X):
@@ -239,7 +241,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
     def _scores(self, X):
         """(n, k) scores, for two experts as well."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, order="C", reset=False)
+        X = as_features(self, X)
         if len(self.classes_) == 1:
             return np.zeros((len(X), 1))
         scores = _core.qda_scores(X, self._block_sizes, self._inverse_factors, self._constants, self._noise_precision)

@@ -82,14 +82,26 @@ def balanced_assignment(probabilities, n):
 
 
 def psd_factor(covariance):
-    """LAPACK's pivoted Cholesky factorisation: (U, permutation, rank), covariance[perm][:, perm] = U'U."""
-    eigenvalues = np.linalg.eigvalsh(covariance)
-    if eigenvalues[0] < -1e-10 * np.abs(eigenvalues).max():
+    """(U, permutation, rank), covariance[perm][:, perm] = U'U, by Schur complements of the unpermuted matrix."""
+    m = len(covariance)
+    left, variances = covariance.copy(), np.diag(covariance)
+    rows, pivots = [], []
+    for _ in range(m):
+        shares = np.divide(np.diag(left), variances, out=np.zeros(m), where=variances > 0)
+        shares[pivots] = -np.inf
+        pivot = int(shares.argmax())
+        if shares[pivot] <= 16 * m * np.finfo(float).eps:
+            break
+        rows.append(left[pivot] / np.sqrt(left[pivot, pivot]))
+        left = left - np.outer(rows[-1], rows[-1])
+        pivots.append(pivot)
+    if np.abs(left).max() > 1e-10 * np.abs(covariance).max():
         raise ValueError("covariance must be positive semidefinite")
-    factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance)
-    factor = np.triu(factor)
-    factor[rank:] = 0
-    return factor, pivots - 1, rank
+    rank = len(rows)
+    permutation = np.array(pivots + [i for i in range(m) if i not in pivots])
+    factor = np.zeros((m, m))
+    factor[:rank] = np.triu(np.reshape(rows, (rank, m))[:, permutation])
+    return factor, permutation, rank
 
 
 def block_design(

@@ -126,6 +126,52 @@ def test_extreme_entries_do_not_crash(value):
             pass
 
 
+def test_workspace_serves_the_fits_before_the_last():
+    """A wide problem needs more than a square one of its size; size d - 1 is ill-conditioned and goes that way."""
+    d = 300
+    X = np.random.default_rng(0).standard_normal((d, d))
+    for sizes in ([d - 1, d], [d - 2, d - 1], [1, d]):
+        coef = _core.learning_curve(X, X[:, 0].copy(), np.array(sizes))
+        np.testing.assert_allclose(X[: sizes[0]] @ coef[0], X[: sizes[0], 0], atol=1e-9)
+
+
+def test_balance_always_finds_an_expert():
+    """Also where the probabilities sum to a little less than 1, so that nobody is owed quite enough."""
+    for p in ([0.5 - 4e-10] * 2, [0.5 - 2.3e-16] * 2, [1 / 3 - 3e-10] * 3):
+        expert = _core.balanced_assignment(np.array(p), 300_000)
+        assert np.ptp(np.bincount(expert, minlength=len(p))) <= 1
+
+
+def test_index_arrays_changed_by_another_thread_do_no_harm():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((20_000, 40)), np.ones((20_000, 1))
+    for _ in range(30):
+        expert, blocks, sizes = np.arange(20_000) % 4, np.full(4, 10), np.arange(1000, 20_001, 1000)
+
+        def spoil(arrays=(expert, blocks, sizes)):
+            for array in arrays:
+                array[:] = 10**10
+
+        spoiler = threading.Timer(rng.uniform(0, 0.01), spoil)
+        spoiler.start()
+        try:
+            _core.block_lstsq(X, Y, expert, blocks, -1.0, 0)
+            _core.block_learning_curve(X, Y[:, 0].copy(), expert, blocks, sizes)
+        except ValueError:
+            pass  # spoiled before the call
+        spoiler.join()
+
+
+def test_nan_and_infinity_do_not_travel():
+    for bad in (np.nan, np.inf):
+        for method in range(4):
+            for position in (0, 1):
+                arrays = [X + np.eye(4, 3), Y.copy()]
+                arrays[position][-1, -1] = bad
+                with pytest.raises(ValueError):
+                    _core.lstsq(*arrays, -1.0, method)
+
+
 def test_enormous_requests_are_memory_errors():
     with pytest.raises(MemoryError):
         _core.standard_normal(0, 0, 0, 0, sys.maxsize // 8)

@@ -145,7 +145,23 @@ def test_singular_covariances_are_drawn_from(rank):
     assert np.linalg.matrix_rank(s.features, tol=1e-6) == rank
 
 
-@pytest.mark.parametrize("matrix", [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0], [0.0, -1e-3]]])
+def test_features_of_very_different_scale_are_all_drawn():
+    covariance = np.diag([1.0, 1e-16, 1e-30])
+    s = mn.BlockModel([covariance], [np.ones(3)], noise_variance=0.0).sample(20_000, rng=0)
+    np.testing.assert_allclose(s.features.var(axis=0), np.diag(covariance), rtol=0.05)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, -0.8])
+def test_factors_of_toeplitz_blocks(decay):
+    covariance = mn.BlockModel.toeplitz(40, 1, decay=decay, scale=3.0, rng=0).covariances[0]
+    factor, permutation, rank = _core.psd_factor(covariance)
+    assert rank == 40
+    np.testing.assert_allclose(factor.T @ factor, covariance[np.ix_(permutation, permutation)], rtol=1e-13, atol=1e-13)
+    np.testing.assert_array_equal(factor, np.triu(factor))
+
+
+@pytest.mark.parametrize("matrix", [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0], [0.0, -1e-3]],
+                                    [[1.0, 0.0, 0.0], [0.0, 1e-12, 1e-11], [0.0, 1e-11, 1e-12]], [[np.nan]]])
 def test_indefinite_matrices_are_refused_by_the_kernel(matrix):
     with pytest.raises(ValueError, match="positive semidefinite"):
         _core.psd_factor(np.array(matrix))

@@ -328,3 +328,21 @@ class SeveralExperts(mn.ExpertsRegressor):
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [mn.DenseRegressor(), mn.ExpertsRegressor()])
+def test_a_failed_fit_leaves_the_last_one_as_it_was(estimator):
+    fitted = clone(estimator).fit(np.eye(4, 2), [1.0, 2.0, 3.0, 4.0])
+    before = fitted.predict(np.eye(4, 2))
+    with pytest.raises(ValueError, match="method"):
+        fitted.set_params(method="bad").fit(np.eye(4, 3), [1.0, 2.0, 3.0, 4.0])
+    assert fitted.n_features_in_ == 2
+    np.testing.assert_array_equal(fitted.predict(np.eye(4, 2)), before)
+
+
+@pytest.mark.parametrize("X", [np.ma.masked_array([[1.0], [9.0]], mask=[[0], [1]]), np.array([["1"], ["2"]]),
+                               np.array([["2020-01-01"], ["2020-01-02"]], "M8[D]"), np.broadcast_to(1.0, (2**31, 1))])
+@pytest.mark.parametrize("estimator", [mn.DenseRegressor(), mn.ExpertsRegressor(), mn.QDARouter([1])])
+def test_what_is_no_matrix_of_numbers_is_refused(estimator, X):
+    with pytest.raises((TypeError, ValueError), match="X must"):
+        clone(estimator).fit(X, [0, 0])

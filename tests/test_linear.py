@@ -633,3 +633,48 @@ def test_good_input_is_good(name):
 def test_wrong_input_is_an_error_that_names_the_argument(name, argument, value):
     with pytest.raises((TypeError, ValueError), match=rf"^{argument}\b"):
         getattr(mn, name)(**GOOD[name] | {argument: value})
+
+
+# ---- scales at which squares and products over- or underflow ---------------------------------------------------
+
+
+@pytest.mark.parametrize(("x_scale", "y_scale"), [(1e10, 1e300), (1e100, 1e250), (1e-140, 1e-200), (1e-145, 1e-172),
+                                                  (1e-140, 1e100), (1e140, 1e-60), (1e160, 1e160)])
+@pytest.mark.parametrize("shape", [(50, 5), (5, 50), (7, 7)])
+def test_scales_beyond_what_the_normal_equations_bear(x_scale, y_scale, shape):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(shape)
+    y = X @ rng.standard_normal(shape[1])
+    expected = np.linalg.lstsq(X, y, rcond=None)[0]
+    n, d = shape
+    fits = [
+        mn.lstsq(X * x_scale, y * y_scale).coef,
+        mn.learning_curve(X * x_scale, y * y_scale, [n])[0],
+        mn.block_lstsq(X * x_scale, y * y_scale, np.zeros(n, int), [d]).coef[0],
+        mn.block_learning_curve(X * x_scale, y * y_scale, np.zeros(n, int), [d], [n])[0],
+    ]
+    for coef in fits:
+        np.testing.assert_allclose(coef / y_scale * x_scale, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["auto", "orthogonal", "svd"])
+def test_each_response_has_its_own_scale(method):
+    X = np.random.default_rng(0).standard_normal((30, 4))
+    scale = np.array([1e200, 1e-200, 1.0])
+    coef = mn.lstsq(X, X[:, :3] * scale, method=method).coef
+    np.testing.assert_allclose(coef / scale, np.eye(4, 3), atol=1e-13)
+
+
+def test_coefficients_that_overflow_are_an_error():
+    X = np.random.default_rng(0).standard_normal((30, 4)) * 1e-300
+    y = np.full(30, 1e300)
+    for fit in (mn.lstsq, lambda X, y: mn.learning_curve(X, y, [30])):
+        with pytest.raises(ValueError, match="X and y must be scaled"):
+            fit(X, y)
+
+
+def test_unaligned_input_works():
+    X = np.random.default_rng(0).standard_normal((30, 4))
+    unaligned = np.frombuffer(b"0" + X.tobytes(), "u1")[1:].view(float).reshape(X.shape)
+    assert not unaligned.flags.aligned
+    np.testing.assert_array_equal(mn.lstsq(unaligned, X[:, 0]).coef, mn.lstsq(X, X[:, 0]).coef)

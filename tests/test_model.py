@@ -201,3 +201,18 @@ def test_bad_equal_blocks(constructor, arguments, options, error, name):
 def test_bad_covariance_parameters(constructor, options, name):
     with pytest.raises(ValueError, match=name):
         constructor(4, 2, **options)
+
+
+def test_single_precision_is_judged_by_its_own_rounding():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((8, 3)).astype(np.float32)
+    rotated = rng.standard_normal((8, 8)).astype(np.float32)
+    asymmetric = rotated @ np.diag(np.arange(1, 9)).astype(np.float32) @ rotated.T
+    for covariance in (root @ root.T, asymmetric):
+        model = mn.BlockModel([covariance] * 3, [np.ones(8)] * 3, probabilities=np.full(3, 1 / 3, np.float32))
+        np.testing.assert_allclose(model.covariances[0], covariance, atol=1e-5 * np.abs(covariance).max())
+        np.testing.assert_array_equal(model.covariances[0], model.covariances[0].T)
+        assert model.probabilities.sum() == pytest.approx(1, abs=1e-15)
+        assert np.isfinite(model.sample(10, rng=0).features).all()
+    with pytest.raises(ValueError, match="positive semi-definite"):
+        mn.BlockModel([-root @ root.T], [np.ones(8)])

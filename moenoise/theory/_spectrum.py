@@ -39,7 +39,8 @@ def check_model(model):
 def spectrum(model):
     """The model's `Spectrum`; TypeError where it is not a BlockModel."""
     check_model(model)
-    eigenvalues, vectors = zip(*map(_eigh, model.covariances))
+    decompositions = {id(covariance): _eigh(covariance) for covariance in _distinct(model.covariances)}
+    eigenvalues, vectors = zip(*(decompositions[id(covariance)] for covariance in model.covariances))
     beta = [basis.T @ block for basis, block in zip(vectors, model.coefficients)]
     return Spectrum(
         np.concatenate(eigenvalues),
@@ -61,6 +62,11 @@ def bayes_weights(basis, noise_variance):
 def signal_fraction(signal, noise_variance):
     """signal / (signal + noise), zero without signal: the limit as the noise vanishes."""
     return np.divide(signal, signal + noise_variance, out=np.zeros_like(signal), where=signal > 0)
+
+
+def _distinct(arrays):
+    """Each object once: equal blocks often are one array."""
+    return {id(array): array for array in arrays}.values()
 
 
 def _eigh(covariance):

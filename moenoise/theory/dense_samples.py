@@ -29,14 +29,14 @@ def dense_risk(model, n, *, penalty=0.0):
     Parameters
     ----------
     model : BlockModel
-    n : int or array-like of int, >= 0
+    n : int or array-like (s,) of int, >= 0
         Rows, routed at random; 0 gives the risk of zero coefficients.
     penalty : float >= 0, default 0.0
         r.
 
     Returns
     -------
-    float, or array of the shape of n
+    float, or (s,) array
         Without penalty inf at ``n`` in ``{d - 1, d, d + 1}``, where the mean is infinite. Without feature noise too the
         blocks separate: the experts' risks at ``n p_i`` rows each.
 

@@ -118,10 +118,11 @@ def misrouted_risk(model, confusion):
     19.6875
     """
     basis = spectrum(model)
+    tolerance = _validation.relative_tolerance(confusion, model.k)
     confusion = _validation.as_array(confusion, "confusion", 2)
     if confusion.shape != (model.k, model.k):
         raise ValueError(f"confusion must have shape ({model.k}, {model.k}), got {confusion.shape}")
-    if confusion.min() < 0 or np.abs(confusion.sum(axis=1) - 1).max() > 1e-9:
+    if confusion.min() < 0 or np.abs(confusion.sum(axis=1) - 1).max() > tolerance:
         raise ValueError("confusion must have non-negative rows that sum to 1")
     _, sparse = bayes_weights(basis, model.noise_variance)
     signal = basis.block_sums(basis.eigenvalues * basis.beta**2)

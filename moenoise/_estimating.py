@@ -1,0 +1,47 @@
+"""What the scikit-learn estimators share: their input, and that a failed fit leaves the last one as it was."""
+
+import contextlib
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from . import _validation
+
+
+@contextlib.contextmanager
+def unchanged_on_error(estimator):
+    """Restore the estimator's attributes where the block raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def as_features(estimator, X, *, reset=False):
+    """X (n, d) as the kernels want it, checked against what the estimator was fitted to unless `reset`."""
+    _check_kind(X)
+    return _aligned(validate_data(estimator, X, dtype=np.float64, order="C", reset=reset))
+
+
+def as_training_data(estimator, X, y):
+    """X (n, d) and y (n,) or (n, m), and note in the estimator what X looks like."""
+    _check_kind(X)
+    X, y = validate_data(estimator, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True)
+    return _aligned(X), _validation.as_array(y, "y", (1, 2))
+
+
+def _check_kind(X):
+    """Refuse what scikit-learn would read as numbers although it is none, and sizes beyond BLAS, before any copy."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X must be a plain array, got a masked array: fill or drop its masked entries first")
+    if isinstance(X, np.ndarray):
+        if X.dtype.kind in "mMSU":
+            raise TypeError(f"X must hold real numbers, got dtype {X.dtype}")
+        _validation.check_dimensions(X.shape, "X")
+
+
+def _aligned(X):
+    return np.require(X, np.float64, ["C", "ALIGNED"])
