@@ -6,7 +6,6 @@ NumPy's transcendental functions instead of polynomials.
 """
 
 import numpy as np
-import scipy.linalg
 
 METHOD_AUTO, METHOD_NORMAL, METHOD_ORTHOGONAL, METHOD_SVD = range(4)
 
