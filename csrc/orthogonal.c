@@ -17,8 +17,9 @@
 enum {
     ROWS_A_COLUMN = 4, /* of the working array of a tall problem, ... */
     LEAST_ROWS = 256,  /* ... and at least */
-    PANEL = 64,        /* columns factored between two checks for an interrupt */
+    PANEL = 64,        /* most columns factored between two checks for an interrupt */
     PIVOTED = 32,      /* the same, with pivoting */
+    LEAST_COLUMNS = 8, /* fewer in large matrices, but no fewer than this */
     TILE = 32,         /* rows and columns copied at a time */
     MAX_EXPONENT = 1000,
 };
@@ -35,6 +36,12 @@ typedef struct {
 static ptrdiff_t array_rows(ptrdiff_t n, ptrdiff_t d)
 {
     return n > d ? moe_min(n, moe_max(ROWS_A_COLUMN * d, LEAST_ROWS)) : d;
+}
+
+/* Columns of a step of at most `multiplications`, each column costing the size of the matrix. */
+static ptrdiff_t step_columns(ptrdiff_t multiplications, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t most)
+{
+    return moe_min(most, moe_max(LEAST_COLUMNS, multiplications / moe_max(1, rows * columns)));
 }
 
 /* What LAPACK's blocked reflections want, from the left: 64 doubles a column and a 65 x 64 block. The other uses of
@@ -130,9 +137,9 @@ static void transpose_responses(const problem *p, const double *Y, ptrdiff_t row
 static moe_status factor(const problem *p, ptrdiff_t height, ptrdiff_t columns, ptrdiff_t factored)
 {
     const int ld = (int)p->rows;
-    const ptrdiff_t reflections = moe_min(height, factored);
-    for (ptrdiff_t j = 0; j < reflections; j += PANEL) {
-        const ptrdiff_t width = moe_min(PANEL, reflections - j), rest = columns - j - width;
+    const ptrdiff_t reflections = moe_min(height, factored), step = step_columns((ptrdiff_t)1 << 31, height, columns, PANEL);
+    for (ptrdiff_t j = 0; j < reflections; j += step) {
+        const ptrdiff_t width = moe_min(step, reflections - j), rest = columns - j - width;
         double *panel = p->A + j * p->rows + j;
         if (moe_stop(p->interrupt))
             return MOE_INTERRUPTED;
@@ -183,12 +190,13 @@ static moe_status reduce_wide(const problem *p, const double *X, const double *Y
 static moe_status factor_pivoted(const problem *p)
 {
     const int s = (int)p->s, ld = (int)p->ld;
+    const ptrdiff_t step = step_columns((ptrdiff_t)1 << 28, s, s, PIVOTED);
     for (int j = 0; j < s; j++) {
         p->pivot[j] = j + 1;
         p->u[j] = p->v[j] = blas_dnrm2(s, p->S + j * p->ld, 1);
     }
     for (int j = 0, done; j < s; j += done) {
-        const int rest = s - j, width = (int)moe_min(PIVOTED, rest);
+        const int rest = s - j, width = (int)moe_min(step, rest);
         if (moe_stop(p->interrupt))
             return MOE_INTERRUPTED;
         lapack_dlaqps(&s, &rest, &j, &width, &done, p->S + j * p->ld, &ld, p->pivot + j, p->tau + j, p->u + j,
