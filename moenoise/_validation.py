@@ -151,7 +151,10 @@ def as_integer_vector(value, name):
 
 def as_block_sizes(value, d=None, name="block_sizes"):
     """(k,) intp, each at least 1; they sum to `d` where it is given."""
-    sizes = as_integer_vector(value, name)
+    try:
+        sizes = as_integer_vector(value, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; it holds the number of features of each expert, side by side in this order") from None
     if sizes.min() < 1:
         raise ValueError(f"{name} must be at least 1 each, got {sizes.min()}")
     total = sum(map(int, sizes))

@@ -19,7 +19,13 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def main(argv=None):
     """Run the command line and return its exit status."""
     arguments = _parser().parse_args(argv)
-    return arguments.run(arguments)
+    try:
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def _parser():
@@ -34,16 +40,16 @@ def _parser():
     reproduce = commands.add_parser(
         "reproduce", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         help="simulate claims and compare them with their formulas",
-        description="Simulate claims, print the comparisons as a table on stdout (progress goes to stderr), and write "
-                    "a report.\nCtrl-C ends the run at once and keeps the claims that are finished.")
+        description="Simulate claims and print the comparisons and a summary on stdout (progress goes to stderr); with "
+                    "--out also write\na report. Ctrl-C ends the run and keeps the claims that are finished.")
     reproduce.add_argument("claims", nargs="*", metavar="CLAIM", help="names as in `moenoise list` (default: all)")
     reproduce.add_argument("--preset", choices=("quick", "paper"), default="quick",
                            help="small sizes, or the paper's (default: %(default)s)")
-    reproduce.add_argument("--out", metavar="DIR", help="folder for report.json, a CSV a claim and index.html")
+    reproduce.add_argument("--out", metavar="DIR", help="folder for report.json, one CSV per claim and index.html")
     reproduce.add_argument("--seed", type=_seed, default=0, metavar="N",
                            help="what all draws derive from (default: %(default)s)")
     reproduce.add_argument("--jobs", type=_jobs, metavar="N",
-                           help="worker threads; no result depends on it (default: one a core)")
+                           help="worker threads; no result depends on it (default: one per core)")
     reproduce.set_defaults(run=_reproduce, error=reproduce.error)
     listing = commands.add_parser("list", help="the claims, their place in the paper, and what they say")
     listing.set_defaults(run=_list)

@@ -127,6 +127,10 @@ class ExpertsRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
+    Blocks are side by side, in the order of `block_sizes`: permute the columns of X if they are not. In
+    cross-validation the experts travel as ``params={"expert": expert}``. The router tells experts by the variance of
+    their blocks, not by y; `moenoise.QDARouter` says how well it does by its own ``score``.
+
     A default router that cannot be fitted, say because an expert has fewer rows than features, is no error before
     `predict` is asked to route. A router that was given raises its error in `fit`.
 
@@ -213,6 +217,30 @@ class ExpertsRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             response[rows] = X[rows, block] @ self.coef_[i].T + self.intercept_[i]
         return response
 
+    def score(self, X, y, sample_weight=None, expert=None):
+        """The coefficient of determination of ``predict(X, expert)``.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, m)
+        sample_weight : array-like (n,), optional
+        expert : array-like (n,) of int, optional
+            The expert of each row. Default: the router picks.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `predict`.
+        """
+        from sklearn.metrics import r2_score
+
+        return r2_score(y, self.predict(X, expert=expert), sample_weight=sample_weight)
+
     def _as_block_sizes(self, d):
         return np.array([d]) if self.block_sizes is None else _validation.as_block_sizes(self.block_sizes, d)
 
@@ -220,7 +248,7 @@ class ExpertsRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if self.block_sizes is None:
             return np.zeros(n, dtype=np.intp)
         if expert is None:
-            raise ValueError("expert must be given where block_sizes is")
+            raise ValueError("expert, the id of each row's expert, must be given to fit several blocks")
         return _validation.as_expert(expert, n, k)
 
     def _fit_router(self, X, expert, block_sizes):

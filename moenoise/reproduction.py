@@ -1,6 +1,8 @@
 """Run the paper's claims."""
 
+import difflib
 import os
+import sys
 import time
 
 from . import claims as registry
@@ -23,7 +25,7 @@ def reproduce(claims=None, preset="quick", out=None, rng=0, progress=True, *, jo
     preset : {"quick", "paper"}
         "paper" takes the paper's sizes (minutes), "quick" small ones (seconds).
     out : path-like, optional
-        A folder, made if need be, for report.json, a CSV a claim and index.html.
+        A folder, made if need be, for report.json, one CSV per claim and index.html.
     rng : None, int, SeedSequence or Generator
         What all draws derive from. The same seed gives the same draws on every machine, for any number of jobs.
     progress : bool
@@ -66,7 +68,9 @@ def claim_names(claims):
     wanted = [claims] if isinstance(claims, str) else list(claims)
     for name in wanted:
         if name not in registry.NAMES:
-            raise ValueError(f"claims must be names among {', '.join(registry.NAMES)}; got {name!r}")
+            close = difflib.get_close_matches(str(name), registry.NAMES, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"claims must be names among {', '.join(registry.NAMES)}; got {name!r}{hint}")
     return [name for name in registry.NAMES if name in wanted]
 
 
@@ -91,6 +95,8 @@ def fill(report, names, out, jobs, progress):
         report.interrupted = False
     finally:
         if out is not None and report.outcomes:
+            if report.interrupted and progress:
+                print("\nwriting what is finished ...", file=sys.stderr, flush=True)
             report.write(out)
 
 
