@@ -154,7 +154,7 @@ def as_block_sizes(value, d=None, name="block_sizes"):
     try:
         sizes = as_integer_vector(value, name)
     except ValueError as error:
-        raise ValueError(f"{error}; it holds the number of features of each expert, side by side in this order") from None
+        raise ValueError(f"{error}; it holds the number of features of each expert, in their order") from None
     if sizes.min() < 1:
         raise ValueError(f"{name} must be at least 1 each, got {sizes.min()}")
     total = sum(map(int, sizes))

@@ -314,7 +314,8 @@ def _default_step_size(X):
     scale = max(X.max(), -X.min())
     if not _SMALLEST_SCALE < scale < _LARGEST_SCALE:
         raise ValueError(
-            f"X must have a largest entry whose square neither over- nor underflows, or step_size be given: got {scale:g}"
+            "X must have a largest entry whose square neither over- nor underflows, or step_size be given: "
+            f"got {scale:g}"
         )
     return 1 / _largest_singular_value(X) ** 2
 

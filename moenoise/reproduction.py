@@ -7,7 +7,7 @@ import time
 
 from . import claims as registry
 from ._random import philox_key
-from ._validation import as_choice, as_integer
+from ._validation import as_choice, as_integer, as_list
 from .claims.base import Run
 from .report import Outcome, Report, prepare_folder
 
@@ -65,7 +65,7 @@ def claim_names(claims):
     """The names asked for, in the report's order; ValueError naming the first that is unknown."""
     if claims is None:
         return list(registry.NAMES)
-    wanted = [claims] if isinstance(claims, str) else list(claims)
+    wanted = [claims] if isinstance(claims, str) else as_list(claims, "claims")
     for name in wanted:
         if name not in registry.NAMES:
             close = difflib.get_close_matches(str(name), registry.NAMES, 1)
@@ -90,6 +90,8 @@ def fill(report, names, out, jobs, progress):
               Run(report.seed, jobs, bar) as run):
             for name in names:
                 report.outcomes[name] = _measure(registry.get(name), run, report.preset)
+                if out is not None:
+                    report.write_records(out)  # so that nothing finished is lost, whatever comes
                 bar.update()
             bar.set_postfix_str("")
         report.interrupted = False

@@ -1,4 +1,10 @@
-"""Real data: scikit-learn's handwritten digits, with the paper's recipe for modules (Appendix B.1)."""
+"""Real data: scikit-learn's handwritten digits, with the paper's recipe for modules (Appendix B.1).
+
+What is printed here is what a fitted model predicts, a description of the data rather than a theorem about them, so
+verdicts have rules of their own (see `predicted` and `difference`): a prediction holds where the measured mean is
+within `MARGIN` of it, whatever the standard error; "at least 0" holds where the mean difference is no more than
+`STANDARD_ERRORS` standard errors below 0.
+"""
 
 import dataclasses
 import math
@@ -18,6 +24,7 @@ TEST_SHARE = 1 / 4
 
 # Theorems about infinitely many rows are compared with fits to 1,348: d / n is nearly 5 %, and so is d_i / n_i.
 MARGIN = 0.10
+STANDARD_ERRORS = 2
 
 # The training noise where test noise alone is changed: little, beside the mean variance of a pixel, 20.
 SHIFT_FROM = 4.0
@@ -176,14 +183,36 @@ def across_splits(values):
     return Estimate(float(np.mean(values)), float(spread), len(values) - 1)
 
 
+def predicted(quantity, setting, estimate, stated):
+    """The `Record` of a prediction, judged by `MARGIN` alone; the standard error is recorded, and gives no leeway."""
+    record = compare(NAME, quantity, f"{setting}, within {MARGIN:.0%}", Estimate.exactly(estimate.mean),
+                     printed=stated, margin=MARGIN)
+    return dataclasses.replace(record, standard_error=estimate.standard_error)
+
+
+def difference(quantity, setting, estimate):
+    """The `Record` of a difference that should be at least 0, by the usual rule of two standard errors."""
+    highest = Estimate.exactly(estimate.mean + STANDARD_ERRORS * estimate.standard_error)
+    record = compare(NAME, quantity, f"{setting}, within {STANDARD_ERRORS} s.e.", highest, printed=0.0,
+                     relation="at least")
+    return dataclasses.replace(record, measured=estimate.mean, standard_error=estimate.standard_error)
+
+
+def frequencies_score(digits):
+    """The Brier score of predicting the class frequencies, whatever the image."""
+    return 1 - np.sum(digits.indicators.mean(axis=0) ** 2)
+
+
 def interference_records(digits):
     """What the model takes to be zero: the variance of the pixels outside the image's own module."""
     squares = (digits.images - digits.images.mean(axis=0)) ** 2
-    setting = f"k={K} modules, clean images"
+    setting = f"k={K} modules, clean images, pixels 0 to 16"
     return [compare(NAME, "variance of a pixel outside its image's module", setting,
                     Estimate.exactly(squares[~digits.own].mean()), printed=0.0),
             compare(NAME, "variance of a pixel in its image's module", setting,
-                    Estimate.exactly(squares[digits.own].mean()))]
+                    Estimate.exactly(squares[digits.own].mean())),
+            compare(NAME, "risk of the class frequencies alone", "any noise",
+                    Estimate.exactly(frequencies_score(digits)))]
 
 
 def risk_records(data):
@@ -207,10 +236,16 @@ def risk_records(data):
             ("routing accuracy, pruned images", pruned[3], simulated[j, 3]),
             ("routing accuracy, whole images", whole[3], simulated[j, 3]),
         ):
-            records.append(compare(NAME, quantity, f"{setting}, margin {MARGIN:.0%}", across_splits(values),
-                                   printed=stated, margin=MARGIN))
-        records.append(compare(NAME, "dense - experts' (oracle) risk, at least 0, whole images", setting,
-                               across_splits(whole[0] - whole[1]), printed=0.0, relation="at least"))
+            records.append(predicted(quantity, setting, across_splits(values), stated))
+        if train != test:
+            draws = data["measured"]["model"][:, j].T
+            records.append(predicted("dense risk, draws of the model", setting, across_splits(draws[0]), dense))
+            records.append(predicted("experts' risk, oracle routing, draws of the model", setting,
+                                     across_splits(draws[1]), experts))
+        for kind, values in (("pruned", pruned), ("whole", whole)):
+            for i, routing in ((1, "oracle"), (2, "learned")):
+                records.append(difference(f"dense - experts' ({routing}) risk, at least 0, {kind} images", setting,
+                                          across_splits(values[0] - values[i])))
     return records
 
 
@@ -218,9 +253,10 @@ def figures(data):
     """Risks over noise, measured and predicted; the modules."""
     return {
         f"Ten-class Brier score of least squares on {len(data['digits'].expert)} images, over the variance of the "
-        "added pixel noise. Filled markers: measured, with bars of two standard errors. Lines: Theorems 2 and 3 for "
-        "the block model fitted to the clean images; open markers: draws of it. Right: only the test noise changes. "
-        "Grey: the score of the class frequencies alone.": risk_figure(data),
+        "added pixel noise (pixels go from 0 to 16). Filled markers: measured, with bars of two standard errors. "
+        "Lines: Theorems 2 and 3 for the block model fitted to the clean images; open markers: draws of it. Right: "
+        f"trained at noise variance {SHIFT_FROM:g}, only the test noise changes. Grey: the score of the class "
+        "frequencies alone.": risk_figure(data),
         "Left: the modules (grey: pixels that never vary). Others: the mean square of the deviations from the mean "
         "image, over the images of each expert, with the expert's own pixels framed; darker is more. The model has "
         "white outside the frames.": module_figure(data["digits"]),
@@ -244,10 +280,12 @@ def risk_figure(data):
     shifted = np.flatnonzero(conditions[:, 0] == SHIFT_FROM)
     line = grid(conditions[shifted, 1])
     draw_panel(axes[2], data, "whole", shifted, line, predicted_risks(fit, SHIFT_FROM, line))
-    for ax, title in zip(axes, ("pruned images", "whole images", f"whole images, training noise {SHIFT_FROM:g}")):
-        ax.axhline(1 - np.sum(digits.indicators.mean(axis=0) ** 2), color=plots.COLOURS["reference"], linewidth=0.8)
+    for ax, title in zip(axes, ("pruned images", "whole images", f"whole images, trained at {SHIFT_FROM:g}")):
+        ax.axhline(frequencies_score(digits), color=plots.COLOURS["reference"], linewidth=0.8,
+                   label="class frequencies alone")
         ax.set_title(title)
     axes[0].set_ylabel("risk (Brier score)")
+    axes[2].set_ylabel("risk (Brier score), log scale")
     for ax in axes[:2]:
         ax.set_xlabel("noise variance")
     axes[2].set_xlabel("test noise variance")
@@ -317,15 +355,17 @@ CLAIM = Claim(
               "dense model under feature noise. (Printed here: what a block model fitted to the clean training images "
               "predicts. Target: the digit, as ten indicators.)",
     finding="Digits are not modular enough. Pixels outside an image's own module vary more than half as much as those "
-            "in it, and tell of the digit too: on whole images dense beats even oracle-routed experts at every noise "
-            "variance tried, the fitted model overstates the dense risk, and the learned router errs more often than "
-            "the model says until noise hides all. Where the pixels outside are set to their mean (pruned, as the "
-            "paper prunes activations) the same model predicts dense and experts to within a tenth, although pixels "
-            "are far from Gaussian: Theorem 2 needs second moments only. There oracle-routed experts always win, and "
-            "learned routing wins until the noise hides the module. On whole images the experts overtake dense only "
-            "where the test noise is many times the training noise, and there both are worse than the class "
-            "frequencies alone. Fits to these few rows then exceed Theorem 3, which supposes infinitely many, by about "
-            "a fifth; so do fits to draws of the model.",
+            "in it, and tell of the digit too: on whole images with equal test and training noise, dense beats even "
+            "oracle-routed experts, the fitted model overstates the dense risk (by 11 to 60 %), and the learned router "
+            "errs more often than the model says. Where the pixels outside are set to their mean (pruned), the model "
+            "predicts all risks to within a tenth. That is nearly true by construction: such pruning uses the "
+            "oracle's label (the paper prunes activations by magnitude), and the second moments come from the same "
+            "images. There oracle-routed experts always win; learned routing wins up to noise variance 16, ties with "
+            "dense at 64, loses at 256. Models trained at noise variance 4 meet more test noise as follows. On whole "
+            "images oracle-routed experts tie with dense at 64 and win at 256, where both are worse than the class "
+            "frequencies alone. On pruned images the risks at 64 and 256 exceed Theorem 3, which supposes infinitely "
+            "many rows, by 12 to 21 %; those of draws of the model do by 19 to 28 %. Verdicts: a prediction holds "
+            "within 10 %, whatever the standard error; 'at least 0' holds down to two standard errors below.",
     presets={
         "quick": {"variances": (1, 16, 256), "shifted": (256,), "splits": 10},
         "paper": {"variances": (1, 4, 16, 64, 256), "shifted": (16, 64, 256), "splits": 32},

@@ -126,7 +126,7 @@ CLAIM = Claim(
             "corrected one is lambda_min(Sigma_i) >= sigma^2 / sqrt(p_i); below it dense can win from a crossover on.",
     presets={
         "quick": {"d": 16, "rows": 5_000, "replicates": 16},
-        "paper": {"d": 64, "rows": 30_000, "replicates": 32},
+        "paper": {"d": 64, "rows": 30_000, "replicates": 48},
     },
     measure=measure,
     figures=figures,

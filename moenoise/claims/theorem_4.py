@@ -10,7 +10,7 @@ from .simulation import dense_error, experts_error
 
 NAME = "theorem-4"
 
-ETAS = (1.0, 1.5, 3.0)
+ETAS = (1.25, 1.5, 3.0)  # the theorem is for eta > 1
 TRUE, ROUTED = 0, 1
 
 
