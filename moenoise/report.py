@@ -199,8 +199,8 @@ def _cells(record):
 _VERDICT_STYLE = """
 .moenoise {border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums}
 .moenoise th {text-align: left; font-weight: 600; border-bottom: 1.5px solid #444; padding: 0.25rem 0.7rem 0.25rem 0}
-.moenoise td {text-align: left; min-width: 3.2rem; border-bottom: 1px solid #e4e4e4; padding: 0.15rem 0.7rem 0.15rem 0;
-  white-space: nowrap}
+.moenoise td {text-align: left; min-width: 3.2rem; border-bottom: 1px solid #e4e4e4; padding: 0.15rem 0.7rem 0.15rem 0}
+.moenoise .number {white-space: nowrap}
 .moenoise .holds {color: #00694b; font-weight: 600}
 .moenoise .fails {color: #b3261e; font-weight: 600}
 .moenoise .none {color: #767676}
@@ -259,8 +259,9 @@ def _html_table(records):
     first = 1 if len({record.claim for record in records}) == 1 else 0
     rows = []
     for record in records:
-        texts = (record.claim, record.quantity, record.setting, _measured(record).replace("+-", "±"))[first:]
+        texts = (record.claim, record.quantity, record.setting)[first:]
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+        cells += f'<td class="number">{html.escape(_measured(record).replace("+-", "±"))}</td>'
         cells += _verdict_cell(record.printed, record.printed_verdict)
         cells += _verdict_cell(record.corrected, record.corrected_verdict)
         rows.append(cells)
