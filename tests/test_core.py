@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -294,8 +295,6 @@ def test_signals_in_other_threads_are_left_to_the_main_thread():
 
 
 def test_repeated_calls_do_not_leak():
-    resource = pytest.importorskip("resource")
-
     def run():
         for _, (name, arguments) in zip(range(3), itertools.repeat(("block_lstsq", GOOD["block_lstsq"]))):
             getattr(_core, name)(*arguments)

@@ -216,7 +216,8 @@ def test_singular_vectors_are_uniform():
 
 @pytest.mark.parametrize(("arguments", "name"), [
     (([[1.0]], [(1, 1), (1, 1)]), "singular_values"), (([[1.0, 2.0]], [(1, 3)]), "singular_values"),
-    (([[-1.0]], [(1, 3)]), "singular_values"), (([[np.nan]], [(1, 3)]), "singular_values"), (([], []), "singular_values"),
+    (([[-1.0]], [(1, 3)]), "singular_values"), (([[np.nan]], [(1, 3)]), "singular_values"),
+    (([], []), "singular_values"),
     (([[1.0]], [(0, 3)]), "shapes"), (([[1.0]], [(1,)]), "shapes"), (([[1.0]], [1]), "shapes"),
     (([[1.0]], [(1, 2**31)]), "shapes"),
 ])  # fmt: skip

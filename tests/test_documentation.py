@@ -12,7 +12,7 @@ import moenoise
 from moenoise import claims
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-MODULES = sorted(m.name for m in pkgutil.walk_packages(moenoise.__path__, "moenoise.") if not m.name.endswith("__main__"))
+MODULES = sorted({m.name for m in pkgutil.walk_packages(moenoise.__path__, "moenoise.")} - {"moenoise.__main__"})
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -27,14 +27,15 @@ def public_objects():
         if callable(value):
             yield f"mn.{name}", value
             if isinstance(value, type):
-                yield from ((f"mn.{name}.{m}", f) for m, f in vars(value).items() if not m.startswith("_") and callable(f))
+                methods = [(m, f) for m, f in vars(value).items() if callable(f) and not m.startswith("_")]
+                yield from ((f"mn.{name}.{m}", f) for m, f in methods)
     for name in moenoise.theory.__all__:
         value = getattr(moenoise.theory, name)
         if callable(value) and not isinstance(value, type):  # the types are results
             yield f"mn.theory.{name}", value
 
 
-@pytest.mark.parametrize(("name", "value"), list(public_objects()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "value"), list(public_objects()), ids=lambda v: v if isinstance(v, str) else "")
 def test_every_public_name_is_documented(name, value):
     assert value.__doc__, name
     if name.count(".") == 1 + name.startswith("mn.theory"):

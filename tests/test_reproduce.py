@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import moenoise as mn
 from moenoise import claims
@@ -171,7 +172,6 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_blas_threads_are_given_back():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     before = threadpoolctl.threadpool_info()
     mn.reproduce("table-2", progress=False)
     after = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
