@@ -19,6 +19,12 @@ from setuptools.command.build_ext import build_ext
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # knows no limited API
 # threadpoolctl recognises OpenBLAS by the beginning of the file's name
 PRIVATE_LIBRARY = "libscipy_openblas-moenoise.so"
+# csrc/simd is built once for each; which one runs is chosen at import
+INSTRUCTION_SETS = {
+    "sse2": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+} if sysconfig.get_platform().endswith("x86_64") else {"portable": []}
 
 
 def pkg_config(option, *packages):
@@ -50,7 +56,19 @@ class BuildExtension(build_ext):
             self.bundle_openblas(extension)
         else:
             raise SystemExit(f"MOENOISE_BLAS must be 'bundled' or 'system', got {choice!r}")
+        extension.extra_objects = [*self.build_units(extension)]
         super().build_extension(extension)
+
+    def build_units(self, extension):
+        """The object files of the vector kernels, one for each instruction set."""
+        for name, flags in INSTRUCTION_SETS.items():
+            yield from self.compiler.compile(
+                ["csrc/simd/unit.c"],
+                output_dir=str(Path(self.build_temp) / name),
+                macros=[("MOE_UNIT", name)],
+                extra_postargs=extension.extra_compile_args + flags,
+                depends=extension.depends,
+            )
 
     def libraries_folder(self, extension):
         return Path(self.get_ext_fullpath(extension.name)).resolve().parent / ".libs"
@@ -85,7 +103,7 @@ class BuildExtension(build_ext):
 core = Extension(
     "moenoise._core",
     sources=sorted(str(path) for path in Path("csrc").glob("*.c")),
-    depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+    depends=sorted(str(path) for path in Path("csrc").rglob("*.h")),
     include_dirs=[numpy.get_include()],
     define_macros=[("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
     + ([] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]),

@@ -7,6 +7,7 @@
 #include <float.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -270,6 +271,65 @@ static bool succeeded(moe_status status)
     Py_XDECREF(error);
     Py_XDECREF(linalg);
     return false;
+}
+
+/* ---- instruction sets --------------------------------------------------------------------------------------- */
+
+static PyObject *core_instruction_set(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyUnicode_FromString(moe_instruction_set_in_use());
+}
+
+static PyObject *core_instruction_sets(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyObject *names = PyList_New(0), *result = NULL;
+    const char *name;
+    for (int i = 0; names != NULL && (name = moe_instruction_set(i)) != NULL; i++) {
+        PyObject *entry = PyUnicode_FromString(name);
+        if (entry == NULL || PyList_Append(names, entry) < 0)
+            Py_CLEAR(names);
+        Py_XDECREF(entry);
+    }
+    if (names != NULL)
+        result = PyList_AsTuple(names);
+    Py_XDECREF(names);
+    return result;
+}
+
+/* Lets MOENOISE_ISA choose among them; without it the best one is taken. */
+static bool choose_instruction_set(void)
+{
+    const char *wanted = getenv("MOENOISE_ISA");
+    if (wanted != NULL && *wanted == 0)
+        wanted = NULL;
+    if (moe_use_instruction_set(wanted))
+        return true;
+    PyObject *names = core_instruction_sets(NULL, NULL);
+    if (names != NULL)
+        PyErr_Format(PyExc_ImportError, "MOENOISE_ISA must be one of %R on this CPU, got '%s'", names, wanted);
+    Py_XDECREF(names);
+    return false;
+}
+
+static PyObject *core_all_finite(PyObject *module, PyObject *array)
+{
+    (void)module;
+    if (!PyArray_Check(array) || PyArray_TYPE((PyArrayObject *)array) != NPY_DOUBLE ||
+        !PyArray_ISCARRAY_RO((PyArrayObject *)array)) {
+        PyErr_SetString(PyExc_TypeError, "array must be a C-contiguous NumPy array of dtype float64");
+        return NULL;
+    }
+    const double *data = doubles(array);
+    const npy_intp count = PyArray_SIZE((PyArrayObject *)array);
+    int finite;
+    Py_BEGIN_ALLOW_THREADS
+    finite = moe_all_finite(data, count);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(finite);
 }
 
 /* ---- random numbers ---------------------------------------------------------------------------------------- */
@@ -849,12 +909,19 @@ static PyMethodDef methods[] = {
     ENTRY(qda_scores, "(X, block_sizes, inverse_factors, constants, noise_precision)\n--\n\nScores (n, k)."),
     {"blas_info", core_blas_info, METH_NOARGS,
      "blas_info()\n--\n\n(configuration, kernel) of the linear algebra library in use."},
+    {"instruction_set", core_instruction_set, METH_NOARGS,
+     "instruction_set()\n--\n\nThe instruction set whose kernels are in use."},
+    {"instruction_sets", core_instruction_sets, METH_NOARGS,
+     "instruction_sets()\n--\n\nThose that this build has and this CPU runs, the best one last."},
+    {"all_finite", core_all_finite, METH_O, "all_finite(array)\n--\n\nWhether no entry is NaN or infinite."},
     {NULL, NULL, 0, NULL},
 };
 
 static int execute(PyObject *module)
 {
     if (PyArray_ImportNumPyAPI() < 0)
+        return -1;
+    if (!choose_instruction_set())
         return -1;
     blas_set_num_threads(1); /* threads belong outside: the kernels release the lock */
     return PyModule_AddIntConstant(module, "METHOD_AUTO", MOE_AUTO) ||

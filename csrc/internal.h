@@ -22,6 +22,14 @@ static inline size_t moe_times(size_t a, size_t b) { return b != 0 && a > SIZE_M
 /* How many rows (or columns) of `width` doubles make one step between two checks for an interrupt. */
 static inline ptrdiff_t moe_step(ptrdiff_t doubles, ptrdiff_t width) { return moe_max(1, doubles / moe_max(1, width)); }
 
+/* ---- dispatch.c ---- the vector kernels of csrc/simd, built once for each instruction set */
+typedef struct {
+    const char *name;
+    int (*all_finite)(const double *x, ptrdiff_t count);
+} moe_unit;
+
+const moe_unit *moe_in_use(void);
+
 /* ---- philox.c ---- words of blocks first .. first+count-1, rounded up to a multiple of 8 blocks */
 void moe_philox_blocks(moe_source source, uint64_t first, ptrdiff_t count, uint64_t *high, uint64_t *low);
 

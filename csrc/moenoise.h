@@ -37,6 +37,21 @@ static inline int moe_stop(const moe_interrupt *interrupt)
     return interrupt->check(interrupt->context);
 }
 
+/* ---- instruction sets ---------------------------------------------------------------------------------- */
+
+/* The names of those that this build has and this CPU runs, the best one last; NULL behind the last. */
+const char *moe_instruction_set(int index);
+
+/* The name of the one in use. */
+const char *moe_instruction_set_in_use(void);
+
+/* Takes the named one (NULL: the best) for all that follows; 0 if there is none of that name. Called once, before
+ * any kernel; without a call the kernels use the one that runs everywhere. */
+int moe_use_instruction_set(const char *name);
+
+/* Whether all numbers are finite. */
+int moe_all_finite(const double *x, ptrdiff_t count);
+
 /* ---- random numbers ------------------------------------------------------------------------------------ */
 
 /* Names one sequence of draws: entry i of it depends on nothing but this and i. */

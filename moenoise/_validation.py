@@ -10,6 +10,8 @@ import numbers
 
 import numpy as np
 
+from . import _core
+
 # OpenBLAS and LAPACKE are built with 32-bit integers.
 MAX_DIMENSION = np.iinfo(np.int32).max
 
@@ -50,9 +52,7 @@ def check_dimensions(shape, name):
 
 def check_finite(array, name):
     """Raise ValueError where an entry is NaN or infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(array.sum())  # no temporary where all is well
-    if suspicious and not np.isfinite(array).all():
+    if not _core.all_finite(np.require(array, np.float64, ["C", "ALIGNED"])):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 

@@ -42,9 +42,13 @@ GOOD = {
     "qda_factor": (SQUARES, BLOCKS),
     "qda_scores": (X, BLOCKS, SQUARES, np.ones(2), 1.0),
     "blas_info": (),
+    "instruction_set": (),
+    "instruction_sets": (),
+    "all_finite": (V4,),
 }
 
 FREE_LENGTH = {("block_design", 5), ("learning_curve", 2), ("block_learning_curve", 4), ("qda_scores", 0)}
+FREE_SHAPE = {("all_finite", 0)}
 NOT_ARRAYS = [None, "nonsense", object(), [1.0, 2.0], {}]
 
 
@@ -72,6 +76,8 @@ def nonsense():
             bad = [*NOT_ARRAYS, *(bad_arrays(good) if isinstance(good, np.ndarray) else [])]
             if isinstance(good, int) and not isinstance(good, bool):
                 bad += [2**64, -(2**70), 0.5]
+            if (name, i) in FREE_SHAPE:
+                bad = [value for value in bad if getattr(value, "shape", ()) not in ((0,), (*good.shape, 1))]
             yield from ((name, (*arguments[:i], value, *arguments[i + 1 :])) for value in bad)
         yield name, (*arguments, 1)
         if arguments:
