@@ -1,12 +1,25 @@
 /* Fits a whole learning curve, the first n rows for every n, from nested factorisations. */
+#include <math.h>
 #include <string.h>
 
 #include "internal.h"
 
 /* For n <= d:  X_n X_n' is the leading block of X_N X_N', N the largest such n, so one Cholesky factor L_N serves
  * every n by its leading block:  coef_n = X_n' (L_n L_n')^-1 y_n.
- * For n > d:   X_n'X_n and X_n'y_n grow by the new rows; each n costs one factorisation of a copy.
- * A size whose condition estimate is too large, or that lies behind a failed pivot, is fitted orthogonally. */
+ * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, a factor in
+ * single precision is made, which also serves the next few rows, and conjugate gradients do the rest; elsewhere, and
+ * where that does not converge, a factor in double precision.
+ *
+ * The eigenvalues of a leading block lie between those of the whole (Cauchy), and those of X_n'X_n only grow with n.
+ * So one estimate of a condition number serves: that of X_N X_N' for all smaller n, and the norm of one (X_n'X_n)^-1
+ * for all larger n, as long as they show that the normal equations may be used. Where they do not, each size is
+ * estimated for itself, and a size that is too ill-conditioned or lies behind a failed pivot is fitted orthogonally. */
+
+enum {
+    SINGLE_PRECISION_PAYS = 192, /* columns from which on it does */
+    COLUMNS_A_STALE_ROW = 60,    /* d^3/3 in a factor cost as much as d/60 iterations */
+    SPARE_ITERATIONS = 12,
+};
 
 typedef struct {
     const double *X, *y;
@@ -15,6 +28,41 @@ typedef struct {
     double *coef;
     const moe_interrupt *interrupt;
 } curve;
+
+/* What grows with n > d. */
+typedef struct {
+    double *G;           /* X_n'X_n, lower triangle */
+    double *projection;  /* X_n'y_n */
+    double *L;           /* a factor of G */
+    double *sums, *rhs;  /* d each */
+    double *single;      /* a factor in single precision, with what conjugate gradients need */
+    double *work;        /* for the solves and the orthogonal fit */
+    ptrdiff_t factored;  /* rows that the factor in single precision has seen; 0 without one */
+    double inverse_norm; /* an upper bound for the norm of G^-1, but for estimation; infinite without one */
+} grown;
+
+/* Whether the bound at hand shows that the normal equations may be used. */
+static int is_safe(const grown *g, double norm)
+{
+    return norm * g->inverse_norm * MOE_GRAM_WELL_CONDITIONED <= 1.0;
+}
+
+static grown split(double *workspace, ptrdiff_t d)
+{
+    grown g = {.G = workspace, .inverse_norm = INFINITY};
+    g.projection = g.G + d * d;
+    g.L = g.projection + d;
+    g.sums = g.L + d * d;
+    g.rhs = g.sums + d;
+    g.single = g.rhs + d;
+    g.work = g.single + moe_conjugate_workspace(d);
+    return g;
+}
+
+static size_t grown_workspace(ptrdiff_t d)
+{
+    return moe_plus(moe_times((size_t)d, moe_plus(moe_times(2, (size_t)d), 3)), moe_conjugate_workspace(d));
+}
 
 static ptrdiff_t largest_wide(const ptrdiff_t *sizes, ptrdiff_t n_sizes, ptrdiff_t d, ptrdiff_t *n_wide)
 {
@@ -31,9 +79,10 @@ size_t moe_curve_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t n_sizes)
     const size_t fallback = moe_larger(moe_orthogonal_workspace(n, d, 1, MOE_ORTHOGONAL),
                                        moe_orthogonal_workspace(moe_max(1, moe_min(n, d - 1)), d, 1, MOE_ORTHOGONAL));
     const size_t solve = moe_larger(moe_solve_columns_workspace(d, 1), moe_solve_rows_workspace((ptrdiff_t)s, 1));
-    const size_t work = moe_larger(moe_larger(moe_times(4, s), fallback), solve);
-    const size_t wide = moe_plus(moe_times(s, s), (size_t)n_sizes);             /* one factor, a norm for each size */
-    const size_t tall = n > d ? moe_plus(moe_times(2, moe_times(s, s)), s) : 0; /* Gram, its factor, X'y */
+    const size_t work = moe_larger(moe_larger(moe_times(4, s), fallback),
+                                   moe_larger(solve, moe_gradient_workspace(n, d)));
+    const size_t wide = moe_plus(moe_times(s, s), moe_plus((size_t)n_sizes, s)); /* a factor, norms, column sums */
+    const size_t tall = n > d ? grown_workspace(d) : 0;
     return moe_plus(moe_larger(wide, tall), work);
 }
 
@@ -47,7 +96,7 @@ static moe_status fit_orthogonally(const curve *c, ptrdiff_t index, double *work
 /* Sizes 0 .. count-1, all of them at most d; `largest` is the last. */
 static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, double *workspace)
 {
-    double *L = workspace, *norms = L + largest * largest, *work = norms + count;
+    double *L = workspace, *norms = L + largest * largest, *sums = norms + count, *work = sums + largest;
     ptrdiff_t valid;
     moe_status status = moe_gram_rows(c->X, largest, c->d, L, c->interrupt);
     if (status != MOE_OK)
@@ -55,14 +104,20 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     for (ptrdiff_t i = 0; i < count; i++) {
         if (moe_stop(c->interrupt))
             return MOE_INTERRUPTED;
-        norms[i] = moe_symmetric_norm(L, c->sizes[i], largest, work);
+        norms[i] = moe_grow_norm(L, largest, i > 0 ? c->sizes[i - 1] : 0, c->sizes[i], sums);
     }
-    status = moe_cholesky(L, largest, &valid, c->interrupt);
+    status = moe_cholesky(MOE_DOUBLE, L, largest, &valid, c->interrupt);
+    if (status != MOE_OK)
+        return status;
+    const int all_safe = valid == largest &&
+                         moe_gram_rcond(L, largest, largest, norms[count - 1], work) >= MOE_GRAM_WELL_CONDITIONED;
     for (ptrdiff_t i = 0; i < count && status == MOE_OK; i++) {
         const ptrdiff_t n = c->sizes[i];
         if (moe_stop(c->interrupt))
             status = MOE_INTERRUPTED;
-        else if (moe_gram_is_safe(L, n, largest, valid, norms[i], MOE_GRAM_WELL_CONDITIONED, c->y, n, 1, work))
+        else if (moe_gram_is_moderate(norms[i], c->y, n, 1) &&
+                 (all_safe ||
+                  (n <= valid && moe_gram_rcond(L, n, largest, norms[i], work) >= MOE_GRAM_WELL_CONDITIONED)))
             status = moe_solve_rows(c->X, c->y, n, c->d, 1, L, largest, c->coef + i * c->d, work, c->interrupt);
         else
             status = fit_orthogonally(c, i, work);
@@ -70,35 +125,80 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     return status;
 }
 
+/* Solves X'X coef = X'y, then once more for what is left of the gradient, which the rows of X tell exactly. `done` is 0
+ * where that did not converge, or the second time did not find much less to do than the first. */
+static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, int *done)
+{
+    const ptrdiff_t d = c->d, n = c->sizes[index], stale = d / COLUMNS_A_STALE_ROW;
+    const double TOLERANCE[2] = {1e-5, 1e-8}, LEFT = 1e-4;
+    double *coef = c->coef + index * d, energy[2] = {0.0, 0.0}, residual2;
+    moe_status status = MOE_OK;
+    *done = 1;
+    if (g->factored == 0 || n - g->factored > stale) {
+        status = moe_conjugate_factor(g->G, d, done, g->single, c->interrupt);
+        g->factored = *done ? n : 0;
+    }
+    memset(coef, 0, (size_t)d * sizeof *coef);
+    memcpy(g->rhs, g->projection, (size_t)d * sizeof *coef);
+    for (int round = 0; round < 2 && status == MOE_OK && *done; round++) {
+        if (round == 1) {
+            status = moe_gradient(c->X, c->y, coef, n, d, g->rhs, &residual2, g->work, c->interrupt);
+            for (ptrdiff_t j = 0; j < d; j++)
+                g->rhs[j] = -g->rhs[j];
+        }
+        if (status == MOE_OK)
+            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], stale + SPARE_ITERATIONS, coef, energy + round,
+                                         done, g->single, c->interrupt);
+    }
+    *done = *done && energy[1] <= LEFT * LEFT * energy[0];
+    return status;
+}
+
+static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g, double norm, int moderate)
+{
+    const ptrdiff_t d = c->d;
+    double *coef = c->coef + index * d;
+    ptrdiff_t valid = 0;
+    memcpy(g->L, g->G, (size_t)(d * d) * sizeof *g->L);
+    const moe_status status = moe_cholesky(MOE_DOUBLE, g->L, d, &valid, c->interrupt);
+    if (status != MOE_OK)
+        return status;
+    if (valid < d || !moderate)
+        return fit_orthogonally(c, index, g->work);
+    if (!is_safe(g, norm)) {
+        const double rcond = moe_gram_rcond(g->L, d, d, norm, g->work);
+        if (rcond < MOE_GRAM_WELL_CONDITIONED)
+            return fit_orthogonally(c, index, g->work);
+        g->inverse_norm = 1.0 / (rcond * norm);
+    }
+    memcpy(coef, g->projection, (size_t)d * sizeof *coef);
+    return moe_solve_columns(c->X, c->y, c->sizes[index], d, 1, g->L, coef, g->work, c->interrupt);
+}
+
 /* Sizes first .. n_sizes-1, all of them above d. */
 static moe_status fit_tall(const curve *c, ptrdiff_t first, ptrdiff_t n_sizes, double *workspace)
 {
     const ptrdiff_t d = c->d;
-    double *G = workspace, *L = G + d * d, *projection = L + d * d, *work = projection + d;
-    ptrdiff_t seen = 0, valid;
+    grown g = split(workspace, d);
+    ptrdiff_t seen = 0;
     moe_status status = MOE_OK;
-    memset(G, 0, (size_t)(d * d) * sizeof *G);
-    memset(projection, 0, (size_t)d * sizeof *projection);
+    memset(g.G, 0, (size_t)(d * d) * sizeof *g.G);
+    memset(g.projection, 0, (size_t)d * sizeof *g.projection);
     for (ptrdiff_t i = first; i < n_sizes && status == MOE_OK; i++) {
         const ptrdiff_t n = c->sizes[i];
-        double *coef = c->coef + i * d;
-        status = moe_gram_columns(c->X + seen * d, n - seen, d, G, c->interrupt);
+        int done = 0;
+        status = moe_gram_columns(c->X + seen * d, n - seen, d, g.G, c->interrupt);
         if (status == MOE_OK)
-            status = moe_project(c->X + seen * d, c->y + seen, n - seen, d, 1, projection, c->interrupt);
+            status = moe_project(c->X + seen * d, c->y + seen, n - seen, d, 1, g.projection, c->interrupt);
         if (status != MOE_OK)
             break;
         seen = n;
-        memcpy(L, G, (size_t)(d * d) * sizeof *L);
-        status = moe_cholesky(L, d, &valid, c->interrupt);
-        if (status != MOE_OK)
-            break;
-        const double norm = moe_symmetric_norm(G, d, d, work);
-        if (moe_gram_is_safe(L, d, d, valid, norm, MOE_GRAM_WELL_CONDITIONED, c->y, n, 1, work)) {
-            memcpy(coef, projection, (size_t)d * sizeof *coef);
-            status = moe_solve_columns(c->X, c->y, n, d, 1, L, coef, work, c->interrupt);
-        } else {
-            status = fit_orthogonally(c, i, work);
-        }
+        const double norm = moe_grow_norm(g.G, d, 0, d, g.sums);
+        const int moderate = moe_gram_is_moderate(norm, c->y, n, 1);
+        if (d >= SINGLE_PRECISION_PAYS && moderate && is_safe(&g, norm))
+            status = fit_in_single(c, i, &g, &done);
+        if (status == MOE_OK && !done)
+            status = fit_in_double(c, i, &g, norm, moderate);
     }
     return status;
 }

@@ -12,6 +12,7 @@ enum {
     LEAST_ROWS = 64,        /* a shorter step wastes BLAS */
     LEAST_COLUMNS = 64,     /* of one step of the Cholesky factorisation */
     MOST_COLUMNS = 512,
+    WHOLE_COLUMNS = 1024,   /* up to here one call does it all */
 };
 
 /* Rows of a product that costs `cost` multiplications a row. */
@@ -44,51 +45,69 @@ moe_status moe_gram_rows(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, c
     return MOE_OK;
 }
 
-moe_status moe_project(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double *B,
-                       const moe_interrupt *interrupt)
+double moe_grow_norm(const double *G, ptrdiff_t ld, ptrdiff_t from, ptrdiff_t to, double *sums)
 {
-    const ptrdiff_t step = step_rows(d * m);
-    for (ptrdiff_t row = 0; row < n; row += step) {
-        if (moe_stop(interrupt))
-            return MOE_INTERRUPTED;
-        blas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)d, (int)m, (int)moe_min(step, n - row), 1.0,
-                   X + row * d, (int)d, Y + row * m, (int)m, 1.0, B, (int)d);
+    const moe_unit *unit = moe_in_use();
+    double norm = 0.0;
+    memset(sums + from, 0, (size_t)(to - from) * sizeof *sums);
+    for (ptrdiff_t j = 0; j < to; j++) {
+        const double *column = G + j * ld;
+        const ptrdiff_t below = moe_max(from, j + 1);
+        if (j >= from)
+            sums[j] += fabs(column[j]);
+        sums[j] += unit->add_absolute(column + below, to - below, sums + below);
     }
-    return MOE_OK;
+    for (ptrdiff_t j = 0; j < to && norm == norm; j++) /* a NaN stays */
+        norm = sums[j] <= norm ? norm : sums[j];
+    return norm;
 }
 
-double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *workspace)
+/* One step of the factorisation in either precision; `at` counts entries. */
+static int factor_diagonal(moe_precision precision, void *G, ptrdiff_t at, ptrdiff_t width, ptrdiff_t ld)
 {
-    return lapack_dlansy(LAPACK_COL_MAJOR, '1', 'L', (int)s, G, (int)ld, workspace);
+    if (precision == MOE_SINGLE)
+        return lapack_spotrf(LAPACK_COL_MAJOR, 'L', (int)width, (float *)G + at, (int)ld);
+    return lapack_dpotrf(LAPACK_COL_MAJOR, 'L', (int)width, (double *)G + at, (int)ld);
 }
 
-moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt)
+static void update_below(moe_precision precision, void *G, ptrdiff_t at, ptrdiff_t width, ptrdiff_t below, ptrdiff_t ld)
 {
-    const ptrdiff_t columns = moe_min(MOST_COLUMNS, moe_max(LEAST_COLUMNS, 8 * (STEP / moe_max(s * s, 1))));
+    if (precision == MOE_SINGLE) {
+        float *diagonal = (float *)G + at;
+        blas_strsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)below, (int)width, 1.0f,
+                   diagonal, (int)ld, diagonal + width, (int)ld);
+        blas_ssyrk(CblasColMajor, CblasLower, CblasNoTrans, (int)below, (int)width, -1.0f, diagonal + width, (int)ld,
+                   1.0f, diagonal + width * ld + width, (int)ld);
+    } else {
+        double *diagonal = (double *)G + at;
+        blas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)below, (int)width, 1.0,
+                   diagonal, (int)ld, diagonal + width, (int)ld);
+        blas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, (int)below, (int)width, -1.0, diagonal + width, (int)ld,
+                   1.0, diagonal + width * ld + width, (int)ld);
+    }
+}
+
+moe_status moe_cholesky(moe_precision precision, void *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt)
+{
+    const ptrdiff_t step = moe_max(LEAST_COLUMNS, 8 * (STEP / moe_max(s * s, 1)));
+    const ptrdiff_t columns = s <= WHOLE_COLUMNS ? s : moe_min(MOST_COLUMNS, step);
     for (*valid = 0; *valid < s;) {
-        const ptrdiff_t j = *valid, width = moe_min(columns, s - j), below = s - j - width;
-        double *diagonal = G + j * s + j;
+        const ptrdiff_t j = *valid, width = moe_min(columns, s - j);
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
-        const int info = lapack_dpotrf(LAPACK_COL_MAJOR, 'L', (int)width, diagonal, (int)s);
+        const int info = factor_diagonal(precision, G, j * s + j, width, s);
         if (info > 0) {
             *valid = j + info - 1;
             break;
         }
         *valid = j + width;
-        if (below > 0) {
-            blas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)below, (int)width, 1.0,
-                       diagonal, (int)s, diagonal + width, (int)s);
-            blas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, (int)below, (int)width, -1.0, diagonal + width,
-                       (int)s, 1.0, diagonal + width * s + width, (int)s);
-        }
+        if (*valid < s)
+            update_below(precision, G, j * s + j, width, s - *valid, s);
     }
     return MOE_OK;
 }
 
-/* Whether X'Y, (XX')^-1 Y and what follows from them stay clear of over- and underflow, given the norm of the Gram
- * matrix. Columns of Y that are neither zero nor within bounds are left to the orthogonal method, which scales. */
-static int is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
+int moe_gram_is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
 {
     const double SMALL = 1e-100, LARGE = 1e100;
     if (!(norm > SMALL && norm < LARGE))
@@ -105,19 +124,22 @@ static int is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
     return 1;
 }
 
-int moe_gram_is_safe(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t valid, double norm, double required,
-                     const double *Y, ptrdiff_t n, ptrdiff_t m, double *workspace)
+double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace)
 {
     double rcond = 0.0;
-    if (s > valid || !is_moderate(norm, Y, n, m))
-        return 0;
     lapack_dpocon(LAPACK_COL_MAJOR, 'L', (int)s, L, (int)ld, norm, &rcond, workspace, (int *)(workspace + 3 * s));
-    return rcond >= required;
+    return rcond;
 }
 
+/* B (column-major) <- (LL')^-1 B */
 static void solve(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t m, double *B)
 {
-    lapack_dpotrs(LAPACK_COL_MAJOR, 'L', (int)s, (int)m, L, (int)ld, B, (int)s);
+    if (m == 1) {
+        blas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)s, L, (int)ld, B, 1);
+        blas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)s, L, (int)ld, B, 1);
+    } else {
+        lapack_dpotrs(LAPACK_COL_MAJOR, 'L', (int)s, (int)m, L, (int)ld, B, (int)s);
+    }
 }
 
 /* R (row-major) = Y - X coef, coef column-major. */
@@ -125,8 +147,34 @@ static void residual(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d,
                      double *R)
 {
     memcpy(R, Y, (size_t)(n * m) * sizeof *R);
-    blas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)d, -1.0, coef, (int)d, X, (int)d, 1.0, R,
-               (int)m);
+    if (m == 1)
+        blas_dgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)d, -1.0, X, (int)d, coef, 1, 1.0, R, 1);
+    else
+        blas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)d, -1.0, coef, (int)d, X, (int)d,
+                   1.0, R, (int)m);
+}
+
+/* B (column-major) += X'R, where R has leading dimension ld and is row-major or not. */
+static void add_product(const double *X, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, const double *R, ptrdiff_t ld,
+                        int row_major, double *B)
+{
+    if (m == 1)
+        blas_dgemv(CblasRowMajor, CblasTrans, (int)n, (int)d, 1.0, X, (int)d, R, 1, 1.0, B, 1);
+    else
+        blas_dgemm(CblasColMajor, CblasNoTrans, row_major ? CblasTrans : CblasNoTrans, (int)d, (int)m, (int)n, 1.0,
+                   X, (int)d, R, (int)ld, 1.0, B, (int)d);
+}
+
+moe_status moe_project(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, double *B,
+                       const moe_interrupt *interrupt)
+{
+    const ptrdiff_t step = step_rows(d * m);
+    for (ptrdiff_t row = 0; row < n; row += step) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        add_product(X + row * d, moe_min(step, n - row), d, m, Y + row * m, m, 1, B);
+    }
+    return MOE_OK;
 }
 
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m)
@@ -146,8 +194,7 @@ moe_status moe_solve_columns(const double *X, const double *Y, ptrdiff_t n, ptrd
         if (row % check == 0 && moe_stop(interrupt))
             return MOE_INTERRUPTED;
         residual(X + row * d, Y + row * m, rows, d, m, coef, R);
-        blas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)d, (int)m, (int)rows, 1.0, X + row * d, (int)d, R,
-                   (int)m, 1.0, correction, (int)d);
+        add_product(X + row * d, rows, d, m, R, m, 1, correction);
     }
     solve(L, d, d, m, correction);
     for (ptrdiff_t j = 0; j < m; j++)
@@ -167,7 +214,8 @@ moe_status moe_solve_rows(const double *X, const double *Y, ptrdiff_t n, ptrdiff
     const ptrdiff_t step = step_rows(d * m);
     memset(coef, 0, (size_t)(d * m) * sizeof *coef);
     for (int pass = 0; pass < 2; pass++) { /* the second pass refines: its right-hand side is the residual */
-        for (ptrdiff_t row = 0; row < n; row += step) {
+        memcpy(R, Y, (size_t)(n * m) * sizeof *R);
+        for (ptrdiff_t row = 0; row < n && pass == 1; row += step) {
             if (moe_stop(interrupt))
                 return MOE_INTERRUPTED;
             residual(X + row * d, Y + row * m, moe_min(step, n - row), d, m, coef, R + row * m);
@@ -179,8 +227,7 @@ moe_status moe_solve_rows(const double *X, const double *Y, ptrdiff_t n, ptrdiff
         for (ptrdiff_t row = 0; row < n; row += step) {
             if (moe_stop(interrupt))
                 return MOE_INTERRUPTED;
-            blas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)d, (int)m, (int)moe_min(step, n - row), 1.0,
-                       X + row * d, (int)d, dual + row, (int)n, 1.0, coef, (int)d);
+            add_product(X + row * d, moe_min(step, n - row), d, m, dual + row, n, 0, coef);
         }
     }
     return MOE_OK;

@@ -26,6 +26,8 @@ static inline ptrdiff_t moe_step(ptrdiff_t doubles, ptrdiff_t width) { return mo
 typedef struct {
     const char *name;
     int (*all_finite)(const double *x, ptrdiff_t count);
+    /* sums[i] += |x[i]|; returns their total */
+    double (*add_absolute)(const double *x, ptrdiff_t count, double *sums);
 } moe_unit;
 
 const moe_unit *moe_in_use(void);
@@ -50,14 +52,18 @@ moe_status moe_gram_rows(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, 
 /* B += X'Y. */
 moe_status moe_project(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t m,
                        double *B /* d x m */, const moe_interrupt *interrupt);
-/* The largest column sum of a symmetric matrix. */
-double moe_symmetric_norm(const double *G, ptrdiff_t s, ptrdiff_t ld, double *workspace /* s */);
+/* Extends the column sums of |G| from those of the leading from x from block to those of the leading to x to block;
+ * returns the largest of them, that block's 1-norm. */
+double moe_grow_norm(const double *G, ptrdiff_t ld, ptrdiff_t from, ptrdiff_t to, double *sums /* to */);
 /* Overwrites G by its Cholesky factor; `valid`: the size of the leading block that could be factored. */
-moe_status moe_cholesky(double *G, ptrdiff_t s, ptrdiff_t *valid, const moe_interrupt *interrupt);
-/* Whether the leading s x s block of the factor L, of a Gram matrix of that norm, may be solved with: its reciprocal
- * condition (1-norm) is at least `required`, and neither it nor Y comes near to over- or underflow. */
-int moe_gram_is_safe(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t valid, double norm, double required,
-                     const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m, double *workspace /* 4 s */);
+typedef enum { MOE_SINGLE, MOE_DOUBLE } moe_precision;
+moe_status moe_cholesky(moe_precision precision, void *G /* floats or doubles, s x s */, ptrdiff_t s, ptrdiff_t *valid,
+                        const moe_interrupt *interrupt);
+/* Whether X'Y, (XX')^-1 Y and what follows from them stay clear of over- and underflow, given the norm of the Gram
+ * matrix. Columns of Y that are neither zero nor within bounds are left to the orthogonal method, which scales. */
+int moe_gram_is_moderate(double norm, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m);
+/* An estimate of the reciprocal condition (1-norm) of LL', whose norm is given, from the leading s x s block of L. */
+double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 4 s */);
 /* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m);
 moe_status moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
@@ -67,6 +73,17 @@ size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m);
 moe_status moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
                           ptrdiff_t m, const double *L /* leading n x n block */, ptrdiff_t ld, double *coef,
                           double *workspace, const moe_interrupt *interrupt);
+
+/* ---- conjugate.c ---- solves with a Gram matrix whose factor, perhaps of an earlier one, is in single precision */
+size_t moe_conjugate_workspace(ptrdiff_t d);
+/* Factors G; `usable` is 0 where single precision does not suffice. */
+moe_status moe_conjugate_factor(const double *G /* d x d */, ptrdiff_t d, int *usable, double *workspace,
+                                const moe_interrupt *interrupt);
+/* x += G^-1 b, to a relative error `tolerance` in the norm of G; 0 if `most` iterations did not get there. `energy`:
+ * the square of that norm of what was added, as the factor sees it. */
+moe_status moe_conjugate_solve(const double *G /* d x d */, ptrdiff_t d, const double *b, double tolerance,
+                               ptrdiff_t most, double *x, double *energy, int *converged, double *workspace,
+                               const moe_interrupt *interrupt);
 
 /* ---- orthogonal.c ---- by complete orthogonal factorisation, or by the singular value decomposition */
 

@@ -47,11 +47,11 @@ static moe_status normal(const double *X, const double *Y, ptrdiff_t n, ptrdiff_
     status = n >= d ? moe_gram_columns(X, n, d, G, interrupt) : moe_gram_rows(X, n, d, G, interrupt);
     if (status != MOE_OK)
         return status;
-    norm = moe_symmetric_norm(G, s, s, work);
-    status = moe_cholesky(G, s, &valid, interrupt);
+    norm = moe_grow_norm(G, s, 0, s, work);
+    status = moe_cholesky(MOE_DOUBLE, G, s, &valid, interrupt);
     if (status != MOE_OK)
         return status;
-    if (!moe_gram_is_safe(G, s, s, valid, norm, required, Y, n, m, work))
+    if (valid < s || !moe_gram_is_moderate(norm, Y, n, m) || moe_gram_rcond(G, s, s, norm, work) < required)
         return MOE_ILL_CONDITIONED;
     if (n >= d) {
         memset(columns, 0, (size_t)(d * m) * sizeof *columns);

@@ -80,7 +80,7 @@ moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, d
         double *L = inverse_factors + blocks->square[i];
         ptrdiff_t valid;
         memcpy(L, C, (size_t)(m * m) * sizeof *L);
-        const moe_status status = moe_cholesky(L, m, &valid, interrupt);
+        const moe_status status = moe_cholesky(MOE_DOUBLE, L, m, &valid, interrupt);
         if (status != MOE_OK)
             return status;
         mirror(L, m); /* the column-major L that was found is the upper triangle of a row-major matrix */

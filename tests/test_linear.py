@@ -280,6 +280,48 @@ def test_learning_curve_with_deficient_prefixes(kind):
             assert not coef.any()
 
 
+# Columns enough for factors in single precision; rows one by one, so that a factor serves several sizes, and by leaps.
+MANY_COLUMNS = 256
+MANY_SIZES = [1, 100, 255, 256, 257, 270, *range(400, 412), 500, 501, 900]
+
+
+@pytest.mark.parametrize(("condition", "consistent"), [(2, False), (300, False), (900, True), (1e5, False), (1e9, True)])
+def test_learning_curve_of_many_columns(condition, consistent):
+    rng = np.random.default_rng(20)
+    n, d = MANY_SIZES[-1], MANY_COLUMNS
+    X = with_condition(n, d, condition)
+    y = X @ rng.standard_normal(d) + (0 if consistent else rng.standard_normal(n))
+    for size, coef in zip(MANY_SIZES, mn.learning_curve(X, y, MANY_SIZES)):
+        expected = np.linalg.lstsq(X[:size], y[:size])[0]
+        # The residual makes a least-squares problem sensitive to the square of the condition number.
+        sensitivity = np.linalg.cond(X[:size]) ** (1 if consistent else 2)
+        assert relative_error(coef, expected) < 1e-12 + 100 * EPS * sensitivity
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1.0, 1e40])
+def test_learning_curve_of_many_columns_of_many_scales(scale):
+    rng = np.random.default_rng(21)
+    n, d = MANY_SIZES[-1], MANY_COLUMNS
+    X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+    columns = np.geomspace(0.05, 5, d)
+    curve = mn.learning_curve(X * columns * scale, y / scale, MANY_SIZES[6:]) * columns * scale**2
+    assert relative_error(curve, mn.learning_curve(X, y, MANY_SIZES[6:])) < 1e-10
+
+
+def test_learning_curve_of_many_columns_with_deficient_prefixes():
+    rng = np.random.default_rng(22)
+    X = rng.standard_normal((900, MANY_COLUMNS))
+    X[:405, 17] = X[:405, 3]  # two columns that are the same for a while
+    y = X @ rng.standard_normal(MANY_COLUMNS)
+    for size, coef in zip(MANY_SIZES, mn.learning_curve(X, y, MANY_SIZES)):
+        assert relative_error(coef, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-8
+
+
+def test_learning_curve_of_many_columns_and_no_response():
+    X = np.random.default_rng(23).standard_normal((500, MANY_COLUMNS))
+    assert not mn.learning_curve(X, np.zeros(500), [100, 300, 400, 500]).any()
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_core_block_learning_curve_matches_its_twin(name):
     block_sizes, counts = BLOCKS[name]

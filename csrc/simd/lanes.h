@@ -2,6 +2,7 @@
 #ifndef MOE_LANES_H
 #define MOE_LANES_H
 
+#include <math.h>
 #include <string.h>
 
 #include "../internal.h"

@@ -1,5 +1,6 @@
 /* Gathers the vector kernels into one table; built once for each instruction set, which gives the table its name. */
 #include "finite.h"
+#include "norm.h"
 
 #ifndef MOE_UNIT
 #error "the build names the table: -DMOE_UNIT=avx2"
@@ -12,4 +13,5 @@
 const moe_unit TABLE(MOE_UNIT) = {
     .name = QUOTED(MOE_UNIT),
     .all_finite = all_finite,
+    .add_absolute = add_absolute,
 };
