@@ -109,7 +109,7 @@ core = Extension(
     + ([] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]),
     # contraction into fused multiply-adds would make the draws' bits depend on the CPU
     extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall",
-                        "-Wextra", "-D_POSIX_C_SOURCE=200809L"],
+                        "-Wextra", "-D_DEFAULT_SOURCE"],
     libraries=["m"],
     py_limited_api=not FREE_THREADED,
 )

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "blas.h"
@@ -110,13 +111,21 @@ static PyObject *new_array(int type, int ndim, npy_intp first, npy_intp second)
     return PyArray_SimpleNew(ndim, shape, type);
 }
 
+enum { HUGE_PAGE = 1 << 21 };
+
+/* Free with free(). Large ones are asked for in huge pages: they are new to the process at every call. */
 static double *new_workspace(size_t count)
 {
-    if (count > PY_SSIZE_T_MAX / sizeof(double)) {
-        PyErr_NoMemory();
-        return NULL;
+    void *memory = NULL;
+    if (count < PY_SSIZE_T_MAX / sizeof(double)) {
+        const size_t size = (count + 1) * sizeof(double);
+        if (posix_memalign(&memory, size < HUGE_PAGE ? 64 : HUGE_PAGE, size) != 0)
+            memory = NULL;
+#ifdef MADV_HUGEPAGE
+        else if (size >= HUGE_PAGE)
+            madvise(memory, size, MADV_HUGEPAGE);
+#endif
     }
-    double *memory = PyMem_Malloc((count + 1) * sizeof(double));
     if (memory == NULL)
         PyErr_NoMemory();
     return memory;
@@ -430,7 +439,7 @@ static PyObject *core_balanced_assignment(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     if (!good)
         Py_CLEAR(expert);
     return expert;
@@ -461,7 +470,7 @@ static PyObject *core_psd_factor(PyObject *module, PyObject *args)
     if (succeeded(status))
         result = Py_BuildValue("OOn", factor, permutation, (Py_ssize_t)rank);
 done:
-    PyMem_Free(work);
+    free(work);
     Py_XDECREF(factor);
     Py_XDECREF(permutation);
     return result;
@@ -512,7 +521,7 @@ static PyObject *core_block_design(PyObject *module, PyObject *args)
     if (succeeded(status))
         result = PyTuple_Pack(2, features, response);
 done:
-    PyMem_Free(work);
+    free(work);
     PyMem_Free(ids);
     PyMem_Free(perm);
     PyMem_Free(tables);
@@ -547,7 +556,7 @@ static PyObject *core_spectral_block(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     if (!good)
         Py_CLEAR(out);
     return out;
@@ -586,7 +595,7 @@ static PyObject *core_lstsq(PyObject *module, PyObject *args)
     if (succeeded(status))
         result = Py_BuildValue("Onn", coef, (Py_ssize_t)rank, (Py_ssize_t)used);
 done:
-    PyMem_Free(work);
+    free(work);
     Py_XDECREF(coef);
     return result;
 }
@@ -625,7 +634,7 @@ static PyObject *core_block_lstsq(PyObject *module, PyObject *args)
     if (succeeded(status))
         result = PyTuple_Pack(3, coef, rank, used);
 done:
-    PyMem_Free(work);
+    free(work);
     PyMem_Free(order);
     PyMem_Free(tables);
     Py_XDECREF(coef);
@@ -660,7 +669,7 @@ static PyObject *core_learning_curve(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     PyMem_Free(checked_sizes);
     if (!good)
         Py_CLEAR(coef);
@@ -696,7 +705,7 @@ static PyObject *core_block_learning_curve(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     PyMem_Free(order);
     PyMem_Free(checked_sizes);
     PyMem_Free(tables);
@@ -733,10 +742,28 @@ static PyObject *core_gradient(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     if (!good)
         Py_CLEAR(gradient);
     return gradient;
+}
+
+/* A copy of where to start, to be moved. */
+static PyObject *copy_start(PyObject *start)
+{
+    PyObject *coef = new_array(NPY_DOUBLE, 1, length(start, 0), 0);
+    if (coef != NULL)
+        memcpy(doubles(coef), doubles(start), (size_t)length(start, 0) * sizeof(double));
+    return coef;
+}
+
+/* The norms of the steps that were made. */
+static PyObject *copy_norms(const double *norms, ptrdiff_t steps)
+{
+    PyObject *copy = new_array(NPY_DOUBLE, 1, steps + 1, 0);
+    if (copy != NULL)
+        memcpy(doubles(copy), norms, (size_t)(steps + 1) * sizeof(double));
+    return copy;
 }
 
 static PyObject *core_gradient_descent(PyObject *module, PyObject *args)
@@ -744,33 +771,92 @@ static PyObject *core_gradient_descent(PyObject *module, PyObject *args)
     PyObject *X, *y, *start, *coef = NULL, *norms = NULL, *result = NULL;
     Py_ssize_t steps;
     ptrdiff_t done_steps;
-    double step_size, tol, *work = NULL, *trace = NULL;
+    double step_size, bound, slope, *work = NULL, *trace = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOndd", &X, &y, &start, &steps, &step_size, &tol) || !check_problem(X, y, start) ||
-        !require(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
+    if (!PyArg_ParseTuple(args, "OOOndd", &X, &y, &start, &steps, &step_size, &bound) ||
+        !check_problem(X, y, start) || !require(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
         return NULL;
     const npy_intp n = length(X, 0), d = length(X, 1);
-    coef = new_array(NPY_DOUBLE, 1, d, 0);
+    coef = copy_start(start);
     trace = new_workspace((size_t)steps + 1);
     work = new_workspace(moe_descent_workspace(n, d));
     if (coef == NULL || trace == NULL || work == NULL)
         goto done;
-    memcpy(doubles(coef), doubles(start), (size_t)d * sizeof(double));
     watch w;
     const moe_interrupt interrupt = begin(&w);
-    const moe_status status = moe_descent(doubles(X), doubles(y), n, d, steps, step_size, tol, doubles(coef), trace,
-                                          &done_steps, work, &interrupt);
+    const moe_status status = moe_descent(doubles(X), doubles(y), n, d, steps, step_size, bound, doubles(coef), trace,
+                                          &done_steps, &slope, work, &interrupt);
     end(&w);
-    if (!succeeded(status))
-        goto done;
-    norms = new_array(NPY_DOUBLE, 1, done_steps + 1, 0);
-    if (norms == NULL)
-        goto done;
-    memcpy(doubles(norms), trace, (size_t)(done_steps + 1) * sizeof(double));
-    result = PyTuple_Pack(2, coef, norms);
+    if (succeeded(status) && (norms = copy_norms(trace, done_steps)) != NULL)
+        result = Py_BuildValue("(OOd)", coef, norms, slope);
 done:
-    PyMem_Free(work);
-    PyMem_Free(trace);
+    free(work);
+    free(trace);
+    Py_XDECREF(coef);
+    Py_XDECREF(norms);
+    return result;
+}
+
+static PyObject *core_tridiagonal(PyObject *module, PyObject *X)
+{
+    PyObject *reflectors = NULL, *tridiagonal = NULL, *result = NULL;
+    double *work = NULL;
+    (void)module;
+    if (!check_array(X, "X", NPY_DOUBLE, 2))
+        return NULL;
+    const npy_intp n = length(X, 0), d = length(X, 1), s = n < d ? n : d;
+    reflectors = new_array(NPY_DOUBLE, 2, s, s);
+    tridiagonal = new_array(NPY_DOUBLE, 2, 3, s);
+    work = new_workspace(moe_tridiagonal_workspace(n, d));
+    if (reflectors == NULL || tridiagonal == NULL || work == NULL)
+        goto done;
+    double *rows = doubles(tridiagonal);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status = moe_tridiagonal(doubles(X), n, d, doubles(reflectors), rows, rows + s, rows + 2 * s,
+                                              work, &interrupt);
+    end(&w);
+    if (succeeded(status))
+        result = PyTuple_Pack(2, reflectors, tridiagonal);
+done:
+    free(work);
+    Py_XDECREF(reflectors);
+    Py_XDECREF(tridiagonal);
+    return result;
+}
+
+static PyObject *core_reduced_descent(PyObject *module, PyObject *args)
+{
+    PyObject *X, *y, *start, *reflectors, *tridiagonal, *coef = NULL, *norms = NULL, *result = NULL;
+    Py_ssize_t steps;
+    ptrdiff_t done_steps;
+    double step_size, bound, *work = NULL, *trace = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOnddOO", &X, &y, &start, &steps, &step_size, &bound, &reflectors, &tridiagonal) ||
+        !check_problem(X, y, start) || !require(steps >= 0 && steps < PY_SSIZE_T_MAX, "steps must not be negative"))
+        return NULL;
+    const npy_intp n = length(X, 0), d = length(X, 1), s = n < d ? n : d;
+    if (!check_array(reflectors, "reflectors", NPY_DOUBLE, 2) || !check_length(reflectors, "reflectors", 0, s) ||
+        !check_length(reflectors, "reflectors", 1, s) || !check_array(tridiagonal, "tridiagonal", NPY_DOUBLE, 2) ||
+        !check_length(tridiagonal, "tridiagonal", 0, 3) || !check_length(tridiagonal, "tridiagonal", 1, s))
+        return NULL;
+    coef = copy_start(start);
+    trace = new_workspace((size_t)steps + 1);
+    work = new_workspace(moe_reduced_descent_workspace(n, d));
+    if (coef == NULL || trace == NULL || work == NULL)
+        goto done;
+    const double *rows = doubles(tridiagonal);
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status = moe_reduced_descent(
+        doubles(X), doubles(y), n, d, doubles(reflectors), rows, rows + s, rows + 2 * s, steps, step_size, bound,
+        doubles(coef), trace, &done_steps, work, &interrupt);
+    end(&w);
+    if (succeeded(status) && (norms = copy_norms(trace, done_steps)) != NULL)
+        result = PyTuple_Pack(2, coef, norms);
+done:
+    free(work);
+    free(trace);
     Py_XDECREF(coef);
     Py_XDECREF(norms);
     return result;
@@ -780,37 +866,42 @@ done:
 
 static PyObject *core_block_covariance(PyObject *module, PyObject *args)
 {
-    PyObject *X, *expert, *block_sizes, *covariances = NULL, *rows = NULL, *result = NULL;
+    PyObject *X, *expert, *block_sizes, *covariances = NULL, *counts = NULL, *result = NULL;
     double *work = NULL, off_block;
     moe_blocks blocks;
-    ptrdiff_t *tables = NULL, *order = NULL, *start, *counts;
+    ptrdiff_t *tables = NULL, *ids = NULL;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOO", &X, &expert, &block_sizes))
         return NULL;
-    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables))
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_vector(expert, "expert", NPY_INTP, length(X, 0)))
         goto done;
-    order = make_buckets(expert, length(X, 0), blocks.k, &start, &counts);
-    if (order == NULL || !check_every_expert_has_rows(counts, blocks.k))
+    const npy_intp n = length(X, 0);
+    ids = copy_experts(expert, blocks.k);
+    covariances = ids ? new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0) : NULL;
+    counts = covariances ? new_array(NPY_INTP, 1, blocks.k, 0) : NULL;
+    if (counts == NULL)
         goto done;
-    covariances = new_array(NPY_DOUBLE, 1, blocks.square[blocks.k], 0);
-    rows = new_array(NPY_INTP, 1, blocks.k, 0);
-    work = new_workspace(moe_covariance_workspace(&blocks));
-    if (covariances == NULL || rows == NULL || work == NULL)
+    memset(indices(counts), 0, (size_t)blocks.k * sizeof(ptrdiff_t));
+    for (npy_intp r = 0; r < n; r++)
+        indices(counts)[ids[r]]++;
+    work = check_every_expert_has_rows(indices(counts), blocks.k) ? new_workspace(moe_covariance_workspace(&blocks))
+                                                                  : NULL;
+    if (work == NULL)
         goto done;
-    memcpy(indices(rows), counts, (size_t)blocks.k * sizeof *counts);
     watch w;
     const moe_interrupt interrupt = begin(&w);
-    const moe_status status =
-        moe_covariance(doubles(X), &blocks, order, start, doubles(covariances), &off_block, work, &interrupt);
+    const moe_status status = moe_covariance(doubles(X), n, &blocks, ids, indices(counts), doubles(covariances),
+                                             &off_block, work, &interrupt);
     end(&w);
     if (succeeded(status))
-        result = Py_BuildValue("OOd", covariances, rows, off_block);
+        result = Py_BuildValue("OOd", covariances, counts, off_block);
 done:
-    PyMem_Free(work);
-    PyMem_Free(order);
+    free(work);
+    PyMem_Free(ids);
     PyMem_Free(tables);
     Py_XDECREF(covariances);
-    Py_XDECREF(rows);
+    Py_XDECREF(counts);
     return result;
 }
 
@@ -871,7 +962,7 @@ static PyObject *core_qda_scores(PyObject *module, PyObject *args)
     end(&w);
     good = succeeded(status);
 done:
-    PyMem_Free(work);
+    free(work);
     PyMem_Free(tables);
     if (!good)
         Py_CLEAR(scores);
@@ -903,7 +994,12 @@ static PyMethodDef methods[] = {
     ENTRY(learning_curve, "(X, y, sizes)\n--\n\nThe minimum-norm fits of the first n rows, for each n of sizes."),
     ENTRY(block_learning_curve, "(X, y, expert, block_sizes, sizes)\n--\n\nThe experts' fits, for each n of sizes."),
     ENTRY(gradient, "(X, y, coef)\n--\n\nX'(X coef - y)."),
-    ENTRY(gradient_descent, "(X, y, coef, steps, step_size, tol)\n--\n\n(coef, residual norms)."),
+    ENTRY(gradient_descent, "(X, y, coef, steps, step_size, bound)\n--\n\n(coef, residual norms, gradient norm)."),
+    {"tridiagonal", core_tridiagonal, METH_O,
+     "tridiagonal(X)\n--\n\n(reflectors, rows) of XX' or X'X, the smaller one, in tridiagonal form; the rows are its "
+     "diagonal, the entries beside it, and the reflectors' scales."},
+    ENTRY(reduced_descent, "(X, y, coef, steps, step_size, bound, reflectors, rows)\n--\n\n(coef, residual norms) of "
+                           "gradient descent in tridiagonal form, as far as that agrees with X."),
     ENTRY(block_covariance, "(X, expert, block_sizes)\n--\n\n(covariances, counts, off-block sum of squares)."),
     ENTRY(qda_factor, "(covariances, block_sizes)\n--\n\n(inverse factors, log determinants)."),
     ENTRY(qda_scores, "(X, block_sizes, inverse_factors, constants, noise_precision)\n--\n\nScores (n, k)."),

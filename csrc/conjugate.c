@@ -44,8 +44,7 @@ moe_status moe_conjugate_factor(const double *G, ptrdiff_t d, int *usable, doubl
     for (ptrdiff_t j = 0; j < d; j++)
         w.scale[j] = 1.0 / sqrt(G[j * d + j]);
     for (ptrdiff_t j = 0; j < d; j++)
-        for (ptrdiff_t i = j; i < d; i++)
-            w.L[j * d + i] = (float)(G[j * d + i] * w.scale[j] * w.scale[i]);
+        moe_in_use()->scale_to_single(G + j * d + j, d - j, w.scale[j], w.scale + j, w.L + j * d + j);
     const moe_status status = moe_cholesky(MOE_SINGLE, w.L, d, &valid, interrupt);
     *usable = valid == d;
     return status;

@@ -3,6 +3,8 @@
 
 #include "internal.h"
 
+enum { CHECK_EVERY = 1 << 14 }; /* rows between two checks for an interrupt */
+
 void moe_bucket(const ptrdiff_t *expert, ptrdiff_t n, ptrdiff_t k, ptrdiff_t *order, ptrdiff_t *start)
 {
     memset(start, 0, (size_t)(k + 1) * sizeof *start);
@@ -32,27 +34,78 @@ static size_t largest_pack(const moe_blocks *blocks, const ptrdiff_t *counts, pt
     return size;
 }
 
+static int is_narrow(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t m)
+{
+    return width <= MOE_NARROW && rows >= width && m == 1;
+}
+
 size_t moe_block_lstsq_workspace(const moe_blocks *blocks, const ptrdiff_t *counts, ptrdiff_t m, moe_method method)
 {
-    size_t work = 0;
-    for (ptrdiff_t i = 0; i < blocks->k; i++)
-        work = moe_larger(work, moe_lstsq_workspace(counts[i], blocks->size[i], m, method));
-    return moe_plus(largest_pack(blocks, counts, m), work);
+    size_t work = 0, narrow = 0;
+    for (ptrdiff_t i = 0; i < blocks->k; i++) {
+        const ptrdiff_t rows = counts[i], width = blocks->size[i];
+        work = moe_larger(work, moe_lstsq_workspace(rows, width, m, method));
+        if (is_narrow(rows, width, m))
+            narrow = moe_larger(narrow, moe_plus(moe_times((size_t)rows, (size_t)moe_narrow_width(width) + 1),
+                                                 moe_narrow_workspace(rows, width)));
+    }
+    return moe_larger(moe_plus(largest_pack(blocks, counts, m), work), narrow);
+}
+
+typedef struct {
+    const double *X, *Y;
+    const moe_blocks *blocks;
+    ptrdiff_t m;
+    double rcond;
+    moe_method method;
+    double *workspace;
+    const moe_interrupt *interrupt;
+} problem;
+
+/* One expert's fit on its own `rows` rows, by the small kernels; MOE_ILL_CONDITIONED where they do not suffice. */
+static moe_status fit_narrow(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t rows, double *coef)
+{
+    const ptrdiff_t d = p->blocks->size[i], width = moe_narrow_width(d);
+    const double required = moe_required_rcond(p->method, p->rcond);
+    double *Z = p->workspace, *y = Z + rows * width, *work = y + rows;
+    if (!is_narrow(rows, d, p->m) || required > 1.0)
+        return MOE_ILL_CONDITIONED;
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        double *z = Z + row * width;
+        if (row % CHECK_EVERY == 0 && moe_stop(p->interrupt))
+            return MOE_INTERRUPTED;
+        memcpy(z, p->X + own[row] * p->blocks->d + p->blocks->offset[i], (size_t)d * sizeof *z);
+        memset(z + d, 0, (size_t)(width - d) * sizeof *z);
+        y[row] = z[d] = p->Y[own[row]];
+    }
+    return moe_narrow(Z, y, rows, d, required, coef, work, p->interrupt);
+}
+
+static moe_status fit_expert(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t rows, double *coef,
+                             ptrdiff_t *rank, ptrdiff_t *used)
+{
+    const ptrdiff_t d = p->blocks->size[i], m = p->m;
+    double *X = p->workspace, *Y = X + rows * d, *work = Y + rows * m;
+    const moe_status status = fit_narrow(p, i, own, rows, coef);
+    if (status != MOE_ILL_CONDITIONED) {
+        *rank = d;
+        *used = MOE_NORMAL;
+        return status;
+    }
+    moe_pack(p->X, p->blocks->d, own, rows, p->blocks->offset[i], d, X);
+    moe_pack(p->Y, m, own, rows, 0, m, Y);
+    return moe_lstsq(X, Y, rows, d, m, p->rcond, p->method, coef, rank, used, work, p->interrupt);
 }
 
 moe_status moe_block_lstsq(const double *X, const double *Y, const moe_blocks *blocks, const ptrdiff_t *order,
                            const ptrdiff_t *start, ptrdiff_t m, double rcond, moe_method method, double *coef,
                            ptrdiff_t *rank, ptrdiff_t *used, double *workspace, const moe_interrupt *interrupt)
 {
+    const problem p = {X, Y, blocks, m, rcond, method, workspace, interrupt};
     moe_status status = MOE_OK;
-    for (ptrdiff_t i = 0; i < blocks->k && status == MOE_OK; i++) {
-        const ptrdiff_t rows = start[i + 1] - start[i], width = blocks->size[i];
-        double *own_X = workspace, *own_Y = own_X + rows * width, *work = own_Y + rows * m;
-        moe_pack(X, blocks->d, order + start[i], rows, blocks->offset[i], width, own_X);
-        moe_pack(Y, m, order + start[i], rows, 0, m, own_Y);
-        status = moe_lstsq(own_X, own_Y, rows, width, m, rcond, method, coef + blocks->offset[i] * m, rank + i,
-                           used + i, work, interrupt);
-    }
+    for (ptrdiff_t i = 0; i < blocks->k && status == MOE_OK; i++)
+        status = fit_expert(&p, i, order + start[i], start[i + 1] - start[i], coef + blocks->offset[i] * m, rank + i,
+                            used + i);
     return status;
 }
 

@@ -124,22 +124,65 @@ int moe_gram_is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
     return 1;
 }
 
+void moe_gram_solve(const double *L, ptrdiff_t s, ptrdiff_t ld, double *b)
+{
+    if (s <= MOE_NARROW) {
+        moe_in_use()->solve_lower(L, ld, s, b);
+        moe_in_use()->solve_transposed(L, ld, s, b);
+    } else {
+        blas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)s, L, (int)ld, b, 1);
+        blas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)s, L, (int)ld, b, 1);
+    }
+}
+
+/* Hager's estimate of the 1-norm of a symmetric matrix A, here (LL')^-1, from a few products, with Higham's safeguard
+ * (Accuracy and Stability of Numerical Algorithms, section 15.3): climb from x to the column where |A sign(Ax)| is
+ * largest, as long as that helps; then try a vector of alternating signs. */
 double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace)
 {
-    double rcond = 0.0;
-    lapack_dpocon(LAPACK_COL_MAJOR, 'L', (int)s, L, (int)ld, norm, &rcond, workspace, (int *)(workspace + 3 * s));
-    return rcond;
+    enum { MOST_CLIMBS = 5 };
+    double *x = workspace, *sign = x + s, inverse_norm = 0.0;
+    ptrdiff_t column = -1;
+    for (ptrdiff_t i = 0; i < s; i++)
+        x[i] = 1.0 / (double)s;
+    for (int climb = 0; climb < MOST_CLIMBS; climb++) {
+        double sum = 0.0;
+        ptrdiff_t steepest = 0;
+        moe_gram_solve(L, s, ld, x);
+        for (ptrdiff_t i = 0; i < s; i++)
+            sum += fabs(x[i]);
+        if (!(sum > inverse_norm))
+            break;
+        inverse_norm = sum;
+        for (ptrdiff_t i = 0; i < s; i++)
+            sign[i] = x[i] < 0.0 ? -1.0 : 1.0;
+        moe_gram_solve(L, s, ld, sign);
+        for (ptrdiff_t i = 1; i < s; i++)
+            steepest = fabs(sign[i]) > fabs(sign[steepest]) ? i : steepest;
+        if (steepest == column)
+            break;
+        column = steepest;
+        memset(x, 0, (size_t)s * sizeof *x);
+        x[column] = 1.0;
+    }
+    for (ptrdiff_t i = 0; i < s; i++)
+        x[i] = (i % 2 ? -1.0 : 1.0) * (1.0 + (double)i / (double)moe_max(1, s - 1));
+    moe_gram_solve(L, s, ld, x);
+    double alternating = 0.0;
+    for (ptrdiff_t i = 0; i < s; i++)
+        alternating += fabs(x[i]);
+    inverse_norm = fmax(inverse_norm, 2.0 * alternating / (3.0 * (double)s));
+    const double rcond = 1.0 / (norm * inverse_norm);
+    return rcond <= 1.0 ? rcond : rcond == rcond ? 1.0 : 0.0; /* 0 for NaN */
 }
 
 /* B (column-major) <- (LL')^-1 B */
 static void solve(const double *L, ptrdiff_t s, ptrdiff_t ld, ptrdiff_t m, double *B)
 {
-    if (m == 1) {
-        blas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)s, L, (int)ld, B, 1);
-        blas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)s, L, (int)ld, B, 1);
-    } else {
+    if (m == 1)
+        moe_gram_solve(L, s, ld, B);
+    else
         lapack_dpotrs(LAPACK_COL_MAJOR, 'L', (int)s, (int)m, L, (int)ld, B, (int)s);
-    }
 }
 
 /* R (row-major) = Y - X coef, coef column-major. */

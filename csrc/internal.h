@@ -26,14 +26,37 @@ static inline ptrdiff_t moe_step(ptrdiff_t doubles, ptrdiff_t width) { return mo
 typedef struct {
     const char *name;
     int (*all_finite)(const double *x, ptrdiff_t count);
+    /* residual = X coef - y, gradient += X' residual */
+    void (*add_gradient)(const double *X, const double *y, const double *coef, ptrdiff_t n, ptrdiff_t d,
+                         double *gradient, double *residual);
+    /* the draws of moenoise.h; normals come times scale */
+    void (*philox)(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+    void (*uniform)(moe_source source, uint64_t first, ptrdiff_t count, double *out);
+    void (*normal)(moe_source source, uint64_t first, ptrdiff_t count, double scale, double *out);
+    /* x = U'g for an upper triangular U, with the same bits on every instruction set */
+    void (*multiply_triangular)(const double *U /* m x m */, ptrdiff_t m, const double *g, double *x);
+    /* A[j:, j:last] <- (I - scale v v') A[j:, j:last], and A[:, j:] <- A[:, j:] (I - scale v v'), likewise */
+    void (*reflect_rows)(double *A /* n x d */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t j, ptrdiff_t last,
+                         const double *v, double scale, double *product /* d */);
+    void (*reflect_columns)(double *A /* n x d */, ptrdiff_t n, ptrdiff_t d, ptrdiff_t j, const double *v,
+                            double scale);
     /* sums[i] += |x[i]|; returns their total */
     double (*add_absolute)(const double *x, ptrdiff_t count, double *sums);
+    /* few columns: Z and all matrices are `width` wide, a multiple of narrow_multiple, see simd/narrow.h */
+    ptrdiff_t narrow_multiple;
+    void (*add_gram)(const double *Z, ptrdiff_t n, ptrdiff_t width, double *G);
+    ptrdiff_t (*factor_columns)(double *G, ptrdiff_t width, ptrdiff_t columns);
+    void (*solve_lower)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
+    void (*solve_transposed)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
+    /* out[i] = x[i] factor scale[i] */
+    void (*scale_to_single)(const double *x, ptrdiff_t count, double factor, const double *scale, float *out);
+    double (*sum_of_squares)(const double *x, ptrdiff_t count);
+    /* squares[r] = |X_r T|^2, T upper triangular with rows of `width` doubles, see simd/whiten.h */
+    void (*whitened_squares)(const double *X, ptrdiff_t n, ptrdiff_t ld, const double *T, ptrdiff_t m, ptrdiff_t width,
+                             double *squares);
 } moe_unit;
 
 const moe_unit *moe_in_use(void);
-
-/* ---- philox.c ---- words of blocks first .. first+count-1, rounded up to a multiple of 8 blocks */
-void moe_philox_blocks(moe_source source, uint64_t first, ptrdiff_t count, uint64_t *high, uint64_t *low);
 
 /* ---- gram.c ---- least squares through the Gram matrix of the shorter side; symmetric matrices are column-major
  * with their lower triangle in use, right-hand sides and coefficients column-major */
@@ -62,8 +85,10 @@ moe_status moe_cholesky(moe_precision precision, void *G /* floats or doubles, s
 /* Whether X'Y, (XX')^-1 Y and what follows from them stay clear of over- and underflow, given the norm of the Gram
  * matrix. Columns of Y that are neither zero nor within bounds are left to the orthogonal method, which scales. */
 int moe_gram_is_moderate(double norm, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m);
-/* An estimate of the reciprocal condition (1-norm) of LL', whose norm is given, from the leading s x s block of L. */
-double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 4 s */);
+/* b <- (LL')^-1 b, L the leading s x s block. */
+void moe_gram_solve(const double *L, ptrdiff_t s, ptrdiff_t ld, double *b);
+/* An estimate of the reciprocal condition (1-norm) of LL', whose norm is given. */
+double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 2 s */);
 /* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m);
 moe_status moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
@@ -73,6 +98,20 @@ size_t moe_solve_rows_workspace(ptrdiff_t n, ptrdiff_t m);
 moe_status moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
                           ptrdiff_t m, const double *L /* leading n x n block */, ptrdiff_t ld, double *coef,
                           double *workspace, const moe_interrupt *interrupt);
+
+/* ---- narrow.c ---- one response, few columns (at most MOE_NARROW), at least as many rows */
+enum { MOE_NARROW = 128 };
+
+/* Columns of the packed Z = [X y 0]. */
+ptrdiff_t moe_narrow_width(ptrdiff_t d);
+size_t moe_narrow_workspace(ptrdiff_t n, ptrdiff_t d);
+/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. */
+moe_status moe_narrow(const double *Z /* n x width */, const double *y /* n */, ptrdiff_t n, ptrdiff_t d,
+                      double required, double *coef, double *workspace, const moe_interrupt *interrupt);
+
+/* ---- lstsq.c ---- the reciprocal condition of the Gram matrix from which on the normal equations may be used; above 1
+ * is never */
+double moe_required_rcond(moe_method method, double rcond);
 
 /* ---- conjugate.c ---- solves with a Gram matrix whose factor, perhaps of an earlier one, is in single precision */
 size_t moe_conjugate_workspace(ptrdiff_t d);
@@ -84,6 +123,10 @@ moe_status moe_conjugate_factor(const double *G /* d x d */, ptrdiff_t d, int *u
 moe_status moe_conjugate_solve(const double *G /* d x d */, ptrdiff_t d, const double *b, double tolerance,
                                ptrdiff_t most, double *x, double *energy, int *converged, double *workspace,
                                const moe_interrupt *interrupt);
+
+/* ---- tridiagonal.c ---- v <- Q'v, or Q v if not `forth` */
+moe_status moe_rotate(const double *reflectors /* s x s */, const double *scales /* s */, ptrdiff_t s, int forth,
+                      double *v /* s */, const moe_interrupt *interrupt);
 
 /* ---- orthogonal.c ---- by complete orthogonal factorisation, or by the singular value decomposition */
 

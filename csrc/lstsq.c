@@ -23,10 +23,9 @@ size_t moe_lstsq_workspace(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m, moe_method met
     return size;
 }
 
-/* The reciprocal condition of the Gram matrix from which on the normal equations may be used; above 1 is never.
- * Asked for by name they only have to be regular and, as they cannot drop a direction, `rcond` must drop none. Chosen
+/* Asked for by name they only have to be regular and, as they cannot drop a direction, `rcond` must drop none. Chosen
  * for the user they also have to keep the digits, and an `rcond` that comes near to their limit rules them out. */
-static double required_rcond(moe_method method, double rcond)
+double moe_required_rcond(moe_method method, double rcond)
 {
     const double cut = rcond > 0.0 ? rcond * rcond : 0.0; /* of the Gram matrix */
     if (method == MOE_NORMAL)
@@ -71,7 +70,7 @@ moe_status moe_lstsq(const double *X, const double *Y, ptrdiff_t n, ptrdiff_t d,
                      moe_method method, double *coef, ptrdiff_t *rank, ptrdiff_t *used, double *workspace,
                      const moe_interrupt *interrupt)
 {
-    const double required = required_rcond(method, rcond);
+    const double required = moe_required_rcond(method, rcond);
     if (required <= 1.0) {
         const moe_status status = normal(X, Y, n, d, m, required, coef, workspace, interrupt);
         *used = MOE_NORMAL;

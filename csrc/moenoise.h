@@ -149,26 +149,45 @@ moe_status moe_block_curve(const double *X /* n x d */, const double *y /* n */,
 
 /* ---- gradient descent ---------------------------------------------------------------------------------- */
 
-/* gradient = X'(X coef - y); returns ||X coef - y||^2 through residual2. */
+/* gradient = X'(X coef - y); returns ||X coef - y||^2 through residual2 and leaves X coef - y in the workspace. */
 size_t moe_gradient_workspace(ptrdiff_t n, ptrdiff_t d);
 moe_status moe_gradient(const double *X /* n x d */, const double *y /* n */, const double *coef /* d */, ptrdiff_t n,
                         ptrdiff_t d, double *gradient /* d */, double *residual2, double *workspace,
                         const moe_interrupt *interrupt);
 
-/* At most `steps` steps of coef <- coef - step_size * gradient; `done` of them were made. */
+/* At most `steps` steps of coef <- coef - step_size * gradient, as long as the gradient's norm is above `bound`
+ * (negative: always); `done` of them were made. residual_norms[i] = ||X coef - y|| after i steps. */
 size_t moe_descent_workspace(ptrdiff_t n, ptrdiff_t d);
 moe_status moe_descent(const double *X /* n x d */, const double *y /* n */, ptrdiff_t n, ptrdiff_t d,
-                       ptrdiff_t steps, double step_size, double tol, double *coef /* d */,
-                       double *residual_norms /* steps + 1 */, ptrdiff_t *done, double *workspace,
-                       const moe_interrupt *interrupt);
+                       ptrdiff_t steps, double step_size, double bound, double *coef /* d */,
+                       double *residual_norms /* steps + 1 */, ptrdiff_t *done, double *gradient_norm,
+                       double *workspace, const moe_interrupt *interrupt);
+
+/* The Gram matrix of the shorter side, s = min(n, d), in tridiagonal form: XX' or X'X = Q T Q', with the diagonal of T
+ * and s - 1 entries beside it, and Q as reflections. */
+size_t moe_tridiagonal_workspace(ptrdiff_t n, ptrdiff_t d);
+moe_status moe_tridiagonal(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, double *reflectors /* s x s */,
+                           double *diagonal /* s */, double *off_diagonal /* s */, double *scales /* s */,
+                           double *workspace, const moe_interrupt *interrupt);
+
+/* The steps of moe_descent in that form. It makes no more of them where their result does not agree with X, and where
+ * the gradient's norm comes near to `bound`. */
+size_t moe_reduced_descent_workspace(ptrdiff_t n, ptrdiff_t d);
+moe_status moe_reduced_descent(const double *X /* n x d */, const double *y /* n */, ptrdiff_t n, ptrdiff_t d,
+                               const double *reflectors /* s x s */, const double *diagonal /* s */,
+                               const double *off_diagonal /* s */, const double *scales /* s */, ptrdiff_t steps,
+                               double step_size, double bound, double *coef /* d */,
+                               double *residual_norms /* steps + 1 */, ptrdiff_t *done, double *workspace,
+                               const moe_interrupt *interrupt);
 
 /* ---- routing ------------------------------------------------------------------------------------------- */
 
 /* C_i = X_i' X_i / n_i from own rows and columns; off_block: sum of squares of all entries outside own blocks. */
 size_t moe_covariance_workspace(const moe_blocks *blocks);
-moe_status moe_covariance(const double *X /* n x d */, const moe_blocks *blocks, const ptrdiff_t *order /* n */,
-                          const ptrdiff_t *start /* k + 1 */, double *covariances /* sum d_i^2 */, double *off_block,
-                          double *workspace, const moe_interrupt *interrupt);
+moe_status moe_covariance(const double *X /* n x d */, ptrdiff_t n, const moe_blocks *blocks,
+                          const ptrdiff_t *expert /* n */, const ptrdiff_t *counts /* k, of rows */,
+                          double *covariances /* sum d_i^2 */, double *off_block, double *workspace,
+                          const moe_interrupt *interrupt);
 
 /* inverse_factors: the lower L_i^-1 with C_i = L_i L_i'; log_determinants: log |C_i|.
  * On MOE_NOT_POSITIVE_DEFINITE, `failed` is the expert. */

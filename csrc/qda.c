@@ -6,26 +6,57 @@
 #include "internal.h"
 
 enum {
-    SCORED_ROWS = 64, /* at a time */
-    PACKED_ROWS = 1024,
-    LEAST_PACKED_ROWS = 16,
-    STEP = 1 << 30, /* multiplications between two checks for an interrupt */
+    SCORED_ROWS = 128,   /* at a time */
+    GATHERED_ROWS = 32,  /* of an expert before they are multiplied */
+    STEP = 1 << 20,      /* doubles of X between two checks for an interrupt */
 };
+
+/* What is gathered of an expert: rows of its own block, padded by zeros, and the sums of their products. */
+typedef struct {
+    double *rows, *G;
+    ptrdiff_t width, filled;
+    int is_narrow;
+} gathered;
+
+static ptrdiff_t padded(ptrdiff_t m) { return m <= MOE_NARROW ? moe_narrow_width(m) : m; }
 
 size_t moe_covariance_workspace(const moe_blocks *blocks)
 {
-    return moe_times(PACKED_ROWS, (size_t)blocks->largest);
+    size_t size = moe_times((size_t)blocks->k, sizeof(gathered) / sizeof(double));
+    for (ptrdiff_t i = 0; i < blocks->k; i++) {
+        const size_t width = (size_t)padded(blocks->size[i]);
+        size = moe_plus(size, moe_times(GATHERED_ROWS, width));
+        size = moe_plus(size, blocks->size[i] <= MOE_NARROW ? width * width : 0);
+    }
+    return size;
 }
 
-/* Sum of squares of a row's entries outside columns [from, to). */
-static double squares_outside(const double *row, ptrdiff_t d, ptrdiff_t from, ptrdiff_t to)
+static void start_gathering(const moe_blocks *blocks, double *covariances, gathered *cells, double *memory)
 {
-    double sum = 0.0;
-    for (ptrdiff_t c = 0; c < from; c++)
-        sum += row[c] * row[c];
-    for (ptrdiff_t c = to; c < d; c++)
-        sum += row[c] * row[c];
-    return sum;
+    for (ptrdiff_t i = 0; i < blocks->k; i++) {
+        const ptrdiff_t width = padded(blocks->size[i]);
+        cells[i] = (gathered){.rows = memory, .G = covariances + blocks->square[i], .width = width,
+                              .is_narrow = blocks->size[i] <= MOE_NARROW};
+        memset(memory, 0, (size_t)(GATHERED_ROWS * width) * sizeof *memory);
+        memory += GATHERED_ROWS * width;
+        if (cells[i].is_narrow) {
+            cells[i].G = memory;
+            memory += width * width;
+        }
+        memset(cells[i].G, 0, (size_t)(width * width) * sizeof *memory);
+    }
+}
+
+/* G += X_i'X_i of what is gathered. */
+static void multiply(gathered *cell)
+{
+    const int width = (int)cell->width;
+    if (cell->is_narrow)
+        moe_in_use()->add_gram(cell->rows, cell->filled, width, cell->G);
+    else
+        blas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, width, (int)cell->filled, 1.0, cell->rows, width, 1.0,
+                   cell->G, width);
+    cell->filled = 0;
 }
 
 /* Copies one triangle of a symmetric matrix to the other. */
@@ -36,26 +67,36 @@ static void mirror(double *C, ptrdiff_t m)
             C[j * m + i] = C[i * m + j];
 }
 
-moe_status moe_covariance(const double *X, const moe_blocks *blocks, const ptrdiff_t *order, const ptrdiff_t *start,
-                          double *covariances, double *off_block, double *workspace, const moe_interrupt *interrupt)
+/* The rows are read in their own order, which memory serves fastest. */
+moe_status moe_covariance(const double *X, ptrdiff_t n, const moe_blocks *blocks, const ptrdiff_t *expert,
+                          const ptrdiff_t *counts, double *covariances, double *off_block, double *workspace,
+                          const moe_interrupt *interrupt)
 {
-    const ptrdiff_t d = blocks->d;
+    const moe_unit *unit = moe_in_use();
+    const ptrdiff_t d = blocks->d, check = moe_step(STEP, d);
+    gathered *cells = (gathered *)workspace;
+    start_gathering(blocks, covariances, cells, (double *)(cells + blocks->k));
     *off_block = 0.0;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const ptrdiff_t z = expert[r], column = blocks->offset[z], m = blocks->size[z];
+        const double *row = X + r * d;
+        gathered *cell = cells + z;
+        if (r % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        *off_block += unit->sum_of_squares(row, column) + unit->sum_of_squares(row + column + m, d - column - m);
+        memcpy(cell->rows + cell->filled++ * cell->width, row + column, (size_t)m * sizeof *row);
+        if (cell->filled == GATHERED_ROWS)
+            multiply(cell);
+    }
     for (ptrdiff_t i = 0; i < blocks->k; i++) {
-        const ptrdiff_t m = blocks->size[i], column = blocks->offset[i], count = start[i + 1] - start[i];
-        const ptrdiff_t step = moe_min(PACKED_ROWS, moe_max(LEAST_PACKED_ROWS, moe_step(STEP, m * m)));
+        const ptrdiff_t m = blocks->size[i], width = cells[i].width;
         double *C = covariances + blocks->square[i];
-        memset(C, 0, (size_t)(m * m) * sizeof *C);
-        for (ptrdiff_t begin = start[i]; begin < start[i + 1]; begin += step) {
-            const ptrdiff_t rows = moe_min(step, start[i + 1] - begin);
-            if (moe_stop(interrupt))
-                return MOE_INTERRUPTED;
-            for (ptrdiff_t r = begin; r < begin + rows; r++)
-                *off_block += squares_outside(X + order[r] * d, d, column, column + m);
-            moe_pack(X, d, order + begin, rows, column, m, workspace);
-            blas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)m, (int)rows, 1.0 / (double)count, workspace,
-                       (int)m, 1.0, C, (int)m);
-        }
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        multiply(cells + i);
+        for (ptrdiff_t j = 0; j < m; j++) /* the column-major lower triangle is the row-major upper one */
+            for (ptrdiff_t c = j; c < m; c++)
+                C[j * m + c] = cells[i].G[j * width + c] / (double)counts[i];
         mirror(C, m);
     }
     return MOE_OK;
@@ -100,37 +141,47 @@ moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, d
 
 size_t moe_qda_scores_workspace(const moe_blocks *blocks)
 {
-    return moe_times(SCORED_ROWS, (size_t)blocks->largest);
+    size_t size = SCORED_ROWS;
+    for (ptrdiff_t i = 0; i < blocks->k; i++)
+        size = moe_plus(size, moe_times((size_t)blocks->size[i], (size_t)moe_narrow_width(blocks->size[i])));
+    return size;
 }
 
-static double sum_of_squares(const double *x, ptrdiff_t m)
+/* The upper triangular L_i^-T of each expert, one after the other, with rows padded by zeros. */
+static void transpose_factors(const moe_blocks *blocks, const double *inverse_factors, double *T)
 {
-    double sum = 0.0;
-    for (ptrdiff_t j = 0; j < m; j++)
-        sum += x[j] * x[j];
-    return sum;
+    for (ptrdiff_t i = 0; i < blocks->k; i++) {
+        const ptrdiff_t m = blocks->size[i], width = moe_narrow_width(m);
+        const double *inverse = inverse_factors + blocks->square[i];
+        memset(T, 0, (size_t)(m * width) * sizeof *T);
+        for (ptrdiff_t j = 0; j < m; j++)
+            for (ptrdiff_t c = 0; c <= j; c++)
+                T[c * width + j] = inverse[j * m + c];
+        T += m * width;
+    }
 }
 
 moe_status moe_qda_scores(const double *X, ptrdiff_t n, const moe_blocks *blocks, const double *inverse_factors,
                           const double *constants, double noise_precision, double *scores, double *workspace,
                           const moe_interrupt *interrupt)
 {
+    const moe_unit *unit = moe_in_use();
     const ptrdiff_t d = blocks->d, k = blocks->k;
+    double *squares = workspace, *factors = squares + SCORED_ROWS;
+    transpose_factors(blocks, inverse_factors, factors);
     for (ptrdiff_t begin = 0; begin < n; begin += SCORED_ROWS) {
         const ptrdiff_t rows = moe_min(SCORED_ROWS, n - begin);
+        const double *T = factors;
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
         for (ptrdiff_t i = 0; i < k; i++) {
-            const ptrdiff_t m = blocks->size[i];
+            const ptrdiff_t m = blocks->size[i], width = moe_narrow_width(m);
             const double *own = X + begin * d + blocks->offset[i];
+            unit->whitened_squares(own, rows, d, T, m, width, squares);
             for (ptrdiff_t r = 0; r < rows; r++)
-                memcpy(workspace + r * m, own + r * d, (size_t)m * sizeof *workspace);
-            /* whitened rows: x_i' L_i^-T */
-            blas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)rows, (int)m, 1.0,
-                       inverse_factors + blocks->square[i], (int)m, workspace, (int)m);
-            for (ptrdiff_t r = 0; r < rows; r++)
-                scores[(begin + r) * k + i] = constants[i] - 0.5 * sum_of_squares(workspace + r * m, m) +
-                                              0.5 * noise_precision * sum_of_squares(own + r * d, m);
+                scores[(begin + r) * k + i] = constants[i] - 0.5 * squares[r] +
+                                              0.5 * noise_precision * unit->sum_of_squares(own + r * d, m);
+            T += m * width;
         }
     }
     return MOE_OK;

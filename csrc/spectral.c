@@ -26,38 +26,10 @@ static double reflector(moe_source source, uint64_t first, ptrdiff_t length, dou
     return -sign;
 }
 
-/* A[j:, j:last] <- (I - scale v v') A[j:, j:last]. */
-static void reflect_rows(double *A, ptrdiff_t n, ptrdiff_t d, ptrdiff_t j, ptrdiff_t last, const double *v,
-                         double scale, double *product)
-{
-    for (ptrdiff_t c = j; c < last; c++)
-        product[c] = 0.0;
-    for (ptrdiff_t r = j; r < n; r++)
-        for (ptrdiff_t c = j; c < last; c++)
-            product[c] += v[r - j] * A[r * d + c];
-    for (ptrdiff_t r = j; r < n; r++) {
-        const double multiple = scale * v[r - j];
-        for (ptrdiff_t c = j; c < last; c++)
-            A[r * d + c] -= multiple * product[c];
-    }
-}
-
-/* A[:, j:] <- A[:, j:] (I - scale v v'). */
-static void reflect_columns(double *A, ptrdiff_t n, ptrdiff_t d, ptrdiff_t j, const double *v, double scale)
-{
-    for (ptrdiff_t r = 0; r < n; r++) {
-        double *row = A + r * d + j, product = 0.0;
-        for (ptrdiff_t c = 0; c < d - j; c++)
-            product += row[c] * v[c];
-        product *= scale;
-        for (ptrdiff_t c = 0; c < d - j; c++)
-            row[c] -= product * v[c];
-    }
-}
-
 moe_status moe_spectral(const double *singular_values, ptrdiff_t n, ptrdiff_t d, moe_source left, moe_source right,
                         double *out, double *workspace, const moe_interrupt *interrupt)
 {
+    const moe_unit *unit = moe_in_use();
     const ptrdiff_t r = moe_min(n, d);
     double *v = workspace, *product = workspace + moe_max(n, d), scale;
     for (ptrdiff_t i = 0; i < n * d; i++)
@@ -66,7 +38,7 @@ moe_status moe_spectral(const double *singular_values, ptrdiff_t n, ptrdiff_t d,
         if (moe_stop(interrupt))
             return MOE_INTERRUPTED;
         out[j * d + j] = singular_values[j] * reflector(left, (uint64_t)j * (uint64_t)n, n - j, v, &scale);
-        reflect_rows(out, n, d, j, r, v, scale, product);
+        unit->reflect_rows(out, n, d, j, r, v, scale, product);
     }
     for (ptrdiff_t j = r - 1; j >= 0; j--) {
         if (moe_stop(interrupt))
@@ -74,7 +46,7 @@ moe_status moe_spectral(const double *singular_values, ptrdiff_t n, ptrdiff_t d,
         const double sign = reflector(right, (uint64_t)j * (uint64_t)d, d - j, v, &scale);
         for (ptrdiff_t row = 0; row < n; row++)
             out[row * d + j] *= sign;
-        reflect_columns(out, n, d, j, v, scale);
+        unit->reflect_columns(out, n, d, j, v, scale);
     }
     return MOE_OK;
 }

@@ -20,17 +20,22 @@ def unchanged_on_error(estimator):
         raise
 
 
-def as_features(estimator, X, *, reset=False):
-    """X (n, d) as the kernels want it, checked against what the estimator was fitted to unless `reset`."""
+def as_features(estimator, X, *, reset=False, finite=True):
+    """X (n, d) as the kernels want it, checked against what the estimator was fitted to unless `reset`.
+
+    With `finite` false the caller looks for NaN and infinity itself, in results that they cannot fail to reach.
+    """
     _check_kind(X)
-    return _aligned(validate_data(estimator, X, dtype=np.float64, order="C", reset=reset))
+    X = validate_data(estimator, X, dtype=np.float64, order="C", reset=reset, ensure_all_finite=False)
+    return _checked(X) if finite else _aligned(X)
 
 
 def as_training_data(estimator, X, y):
     """X (n, d) and y (n,) or (n, m), and note in the estimator what X looks like."""
     _check_kind(X)
-    X, y = validate_data(estimator, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True)
-    return _aligned(X), _validation.as_array(y, "y", (1, 2))
+    X, y = validate_data(estimator, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True,
+                         ensure_all_finite=False)
+    return _checked(X), _validation.as_array(y, "y", (1, 2))
 
 
 def _check_kind(X):
@@ -45,3 +50,9 @@ def _check_kind(X):
 
 def _aligned(X):
     return np.require(X, np.float64, ["C", "ALIGNED"])
+
+
+def _checked(X):
+    X = _aligned(X)
+    _validation.check_finite(X, "X")
+    return X

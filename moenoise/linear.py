@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse.linalg
 
 from . import _core, _validation
@@ -16,9 +17,11 @@ METHODS = {
 }
 _METHOD_NAMES = {code: name for name, code in METHODS.items()}
 
-# Below this many singular values a full decomposition is cheaper than an iteration.
-_FEW_SINGULAR_VALUES = 20
-# Lanczos restarts, of some twenty products each, before a full decomposition is the faster way after all.
+DESCENT_METHODS = ("auto", "direct", "tridiagonal")
+
+# A reduction that takes as long as more reads of X than this is slower than the Lanczos iteration, of some hundred.
+_LANCZOS_READS = 200
+# Its restarts, of some twenty products each, before the tridiagonal form is the faster way after all.
 _MOST_RESTARTS = 100
 # The squares of larger or smaller entries over- or underflow.
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-140, 1e140
@@ -71,11 +74,14 @@ class GradientDescent(NamedTuple):
         ``||X b - y||`` before the first step and after each.
     step_size : float
         The step that was used.
+    method : str
+        "tridiagonal" where steps were made in that form, otherwise "direct".
     """
 
     coef: np.ndarray
     residual_norms: np.ndarray
     step_size: float
+    method: str
 
 
 def lstsq(X, y, *, rcond=None, method="auto"):
@@ -170,7 +176,9 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     _validation.check_every_expert_has_rows(expert, len(block_sizes))
     coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
     _check_coef(coef)
-    coef = np.split(coef[:, 0] if is_vector else coef, np.cumsum(block_sizes)[:-1])
+    coef = coef[:, 0] if is_vector else coef
+    ends = np.cumsum(block_sizes).tolist()
+    coef = [coef[begin:end] for begin, end in zip([0, *ends], ends)]
     return BlockLeastSquares(coef, rank, [_METHOD_NAMES[code] for code in used.tolist()])
 
 
@@ -250,7 +258,7 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
     return _check_coef(_core.block_learning_curve(X, y, expert, block_sizes, sizes))
 
 
-def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
+def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0, method="auto"):
     r"""Gradient descent on ``1/2 ||X b - y||^2``.
 
     Each step is ``b <- b - step_size * X'(X b - y)`` (paper, equation 5). With the default step the part of the
@@ -270,11 +278,19 @@ def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
         Where to start. Default: zeros.
     tol : float >= 0, default 0.0
         Stop once the gradient's norm is at most `tol` times the first one's; 0 never stops.
+    method : {"auto", "direct", "tridiagonal"}, default "auto"
+        "direct": every step reads X. "tridiagonal": the Gram matrix of the shorter side, ``X'X`` (or ``XX'`` where
+        n < d), is formed once and brought into tridiagonal form, in which a step costs min(n, d) operations; takes
+        memory for that matrix, which is at most as large as X. At least every thousand steps the residual and the
+        gradient are computed from X, and if they are not the tracked ones, to a relative 1e-9 or to the rounding of
+        ``X b - y``, the remaining steps are direct ones. "auto": "tridiagonal" where the steps are many enough to pay
+        for it, with `tol` only after as many direct ones.
 
     Returns
     -------
     GradientDescent
-        With fields `coef`, `residual_norms` and `step_size`.
+        With fields `coef`, `residual_norms`, `step_size` and `method`. Between the methods residual norms differ by
+        rounding: by 1e-8 relative, or by 1e-13 of ``||X||_F max ||b|| + ||y||``, the maximum over the steps.
 
     Raises
     ------
@@ -296,34 +312,80 @@ def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0):
     y = _as_response(y, len(X))
     steps = _validation.as_integer(steps, "steps", low=0, high=_validation.MAX_DIMENSION)
     tol = _validation.as_scalar(tol, "tol", low=0)
+    method = _validation.as_choice(method, "method", DESCENT_METHODS)
     start = np.zeros(X.shape[1]) if coef is None else _validation.as_array(coef, "coef", 1)
     if len(start) != X.shape[1]:
         raise ValueError(f"coef must have one entry a column of X, {X.shape[1]}, got {len(start)}")
+    direct_steps = _direct_steps(method, X.shape, steps, tol)
+    reduction = None
     if step_size is None:
-        step_size = _default_step_size(X)
+        step_size, reduction = _default_step_size(X, is_reduced=direct_steps == 0 < steps)
     step_size = _validation.as_scalar(step_size, "step_size", low=0, open_low=True)
-    coef, residual_norms = _core.gradient_descent(X, y, start, steps, step_size, tol)
+    coef, residual_norms, method = _descend(X, y, start, steps, step_size, tol, direct_steps, reduction)
     if not np.isfinite(residual_norms[0]):
         raise ValueError("X, coef and y must be so small that the square of ||X coef - y|| does not overflow")
     if _has_diverged(residual_norms, X, y, start):
         raise ValueError(f"step_size must be below 2 / sigma_max(X)^2, where the iteration diverges, got {step_size:g}")
-    return GradientDescent(coef, residual_norms, step_size)
+    return GradientDescent(coef, residual_norms, step_size, method)
 
 
-def _default_step_size(X):
+def _direct_steps(method, shape, steps, tol):
+    """How many steps are made directly before the tridiagonal form is used for the others."""
+    if method != "auto":
+        return steps if method == "direct" else 0
+    worth = _steps_worth_a_reduction(*shape)
+    if tol > 0:  # descent may stop at any time: never spend more on the reduction than has been spent before it
+        return worth if steps > 2 * worth else steps
+    return 0 if steps > worth else steps
+
+
+def _steps_worth_a_reduction(n, d):
+    """About how many direct steps, each a read of X, take as long as the smaller Gram matrix in tridiagonal form."""
+    s = min(n, d)
+    return 100 + s // 14 + s**3 // (4 * n * d)
+
+
+def _descend(X, y, coef, steps, step_size, tol, direct_steps, reduction):
+    """(coef, residual norms, method) of direct steps, then tridiagonal ones, then direct ones if any are left."""
+    bound = tol * _core.gradient_descent(X, y, coef, 0, step_size, -1.0)[2] if tol > 0 else -1.0
+    coef, norms, gradient_norm = _core.gradient_descent(X, y, coef, direct_steps, step_size, bound)
+    if direct_steps == steps or len(norms) <= direct_steps or gradient_norm <= bound:
+        return coef, norms, "direct"
+    if reduction is None:
+        reduction = _core.tridiagonal(X)
+    coef, tridiagonal_norms = _core.reduced_descent(X, y, coef, steps - direct_steps, step_size, bound, *reduction)
+    left = steps - direct_steps - (len(tridiagonal_norms) - 1)
+    coef, last_norms, _ = _core.gradient_descent(X, y, coef, left, step_size, bound)
+    method = "tridiagonal" if len(tridiagonal_norms) > 1 else "direct"
+    return coef, np.concatenate([norms, tridiagonal_norms[1:], last_norms[1:]]), method
+
+
+def _default_step_size(X, is_reduced):
+    """(step size, reduction or None): from the tridiagonal form where that is needed anyway or is the faster way."""
     scale = max(X.max(), -X.min())
     if not _SMALLEST_SCALE < scale < _LARGEST_SCALE:
         raise ValueError(
             "X must have a largest entry whose square neither over- nor underflows, or step_size be given: "
             f"got {scale:g}"
         )
-    return 1 / _largest_singular_value(X) ** 2
+    if not is_reduced and _steps_worth_a_reduction(*X.shape) > _LANCZOS_READS:
+        largest = _largest_by_lanczos(X)
+        if largest is not None:
+            return 1 / largest**2, None
+    reduction = _core.tridiagonal(X)
+    return 1 / _largest_of_tridiagonal(*reduction[1][:2]), reduction
 
 
-def _largest_singular_value(X):
-    """To ten digits, by the Lanczos iteration where a full decomposition would be slow."""
-    if min(X.shape) < _FEW_SINGULAR_VALUES:
-        return float(np.linalg.norm(X, 2))
+def _largest_of_tridiagonal(diagonal, beside):
+    """The largest eigenvalue."""
+    trace, last = diagonal.sum(), len(diagonal) - 1  # of unit trace, because the squares may overflow
+    eigenvalues = scipy.linalg.eigvalsh_tridiagonal(diagonal / trace, beside[:-1] / trace, select="i",
+                                                    select_range=(last, last))
+    return trace * eigenvalues[0]
+
+
+def _largest_by_lanczos(X):
+    """The largest singular value to ten digits; None where that would take too long."""
     n, d = X.shape
     zeros, norm = np.zeros(n), np.linalg.norm(X)
 
@@ -338,7 +400,7 @@ def _largest_singular_value(X):
         eigenvalue = scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, tol=1e-12, maxiter=_MOST_RESTARTS,
                                                return_eigenvectors=False)
     except scipy.sparse.linalg.ArpackNoConvergence:  # many singular values next to the largest
-        return float(np.linalg.norm(X, 2))
+        return None
     return norm * math.sqrt(eigenvalue[0])
 
 

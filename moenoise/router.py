@@ -129,7 +129,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             a singular covariance (the message names it); where the estimated noise variance is zero.
         """
         with unchanged_on_error(self):
-            X = as_features(self, X, reset=True)
+            X = as_features(self, X, reset=True, finite=False)
             block_sizes = self._check_parameters(X.shape[1])
             k = len(block_sizes)
             expert = _validation.as_expert(expert, len(X), k)
@@ -137,7 +137,8 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             if k > 1 and self.shrinkage == 0:
                 _check_enough_rows(counts, block_sizes)
             flat, counts, off_block = _core.block_covariance(X, expert, block_sizes)
-            if not (np.isfinite(flat).all() and np.isfinite(off_block)):
+            if not (np.isfinite(flat).all() and np.isfinite(off_block)):  # each entry of X is in one of them, squared
+                _validation.check_finite(X, "X")
                 raise ValueError("X must have entries whose squares do not overflow")
             covariances = [_shrink(covariance, self.shrinkage) for covariance in _split_squares(flat, block_sizes)]
             noise_variance = self.noise_variance
@@ -241,11 +242,13 @@ class QDARouter(ClassifierMixin, BaseEstimator):
     def _scores(self, X):
         """(n, k) scores, for two experts as well."""
         check_is_fitted(self)
-        X = as_features(self, X)
-        if len(self.classes_) == 1:
+        k = len(self.classes_)
+        X = as_features(self, X, finite=k == 1)
+        if k == 1:
             return np.zeros((len(X), 1))
         scores = _core.qda_scores(X, self._block_sizes, self._inverse_factors, self._constants, self._noise_precision)
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores).all():  # each entry of X is in one of them, squared
+            _validation.check_finite(X, "X")
             raise ValueError("X must have entries whose squares, over the variances, do not overflow")
         return scores
 

@@ -179,14 +179,41 @@ def gradient(X, y, coef):
     return X.T @ (X @ coef - y)
 
 
-def gradient_descent(X, y, coef, steps, step_size, tol):
-    """At most `steps` of coef <- coef - step_size * gradient: (coef, residual_norms (steps done + 1,))."""
+def gradient_descent(X, y, coef, steps, step_size, bound):
+    """At most `steps` of coef <- coef - step_size * gradient, while the gradient's norm is above the bound:
+    (coef, residual_norms (steps done + 1,), norm of the last gradient)."""
     norms = [np.linalg.norm(X @ coef - y)]
-    bound = tol * np.linalg.norm(gradient(X, y, coef))
-    while len(norms) <= steps and not (tol > 0 and np.linalg.norm(gradient(X, y, coef)) <= bound):
+    while len(norms) <= steps and not np.linalg.norm(gradient(X, y, coef)) <= bound:
         coef = coef - step_size * gradient(X, y, coef)
         norms.append(np.linalg.norm(X @ coef - y))
-    return coef, np.array(norms)
+    return coef, np.array(norms), np.linalg.norm(gradient(X, y, coef))
+
+
+def tridiagonal(X):
+    """(reflectors, rows), Q T Q' = XX' or X'X, the smaller one, by Householder's reflections as matrices.
+
+    Row j of `reflectors` is v of I - scale v v', scaled to v[j + 1] = 1; `rows` are T's diagonal, the entries beside
+    it, and the scales.
+    """
+    A = X @ X.T if len(X) < X.shape[1] else X.T @ X
+    size = len(A)
+    reflectors, scales = np.eye(size, k=1), np.zeros(size)
+    for j in range(size - 2):
+        column = A[j + 1 :, j]
+        image = -np.copysign(np.linalg.norm(column), column[0])
+        v = np.zeros(size)
+        v[j + 1 :] = column
+        v[j + 1] -= image
+        reflectors[j] = v / v[j + 1]
+        scales[j] = (image - column[0]) / image
+        H = np.eye(size) - scales[j] * np.outer(reflectors[j], reflectors[j])
+        A = H @ A @ H
+    return reflectors, np.stack([np.diag(A), np.append(np.diag(A, -1), 0.0), scales])
+
+
+def reduced_descent(X, y, coef, steps, step_size, bound, reflectors, rows):
+    """`gradient_descent` with what its form in other coordinates does not need."""
+    return gradient_descent(X, y, coef, steps, step_size, bound)[:2]
 
 
 # ---- routing -----------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ GOOD = {
     "block_learning_curve": (X, V4, EXPERT, BLOCKS, np.array([1, 3, 4])),
     "gradient": (X, V4, V3),
     "gradient_descent": (X, V4, V3, 5, 0.01, 0.0),
+    "tridiagonal": (X,),
+    "reduced_descent": (X, V4, V3, 5, 0.01, 0.0, np.eye(3, k=1), np.ones((3, 3))),
     "block_covariance": (X, EXPERT, BLOCKS),
     "qda_factor": (SQUARES, BLOCKS),
     "qda_scores": (X, BLOCKS, SQUARES, np.ones(2), 1.0),
@@ -186,6 +188,8 @@ def test_enormous_requests_are_memory_errors():
         _core.spectral_block(0, 0, 0, 1, np.ones(2**20), 2**31 - 1, 2**20)
     with pytest.raises(MemoryError):
         _core.gradient_descent(X, V4, V3, sys.maxsize // 16, 0.01, 0.0)
+    with pytest.raises(MemoryError):
+        _core.reduced_descent(X, V4, V3, sys.maxsize // 16, 0.01, 0.0, np.eye(3, k=1), np.ones((3, 3)))
 
 
 def test_private_blas_has_one_thread_and_numpys_keeps_its_own():
@@ -225,6 +229,8 @@ def run(code, **environment):
 
 LONG = {
     "gradient_descent": "_core.gradient_descent(X, y, np.zeros(400), 10**9, 1e-9, 0.0)",
+    "reduced_descent": "_core.reduced_descent(X, y, np.zeros(400), 10**9, 1e-9, 0.0, *_core.tridiagonal(X))",
+    "tridiagonal": "_core.tridiagonal(tall[:5000].repeat(5, axis=1))",
     "standard_normal": "_core.standard_normal(0, 0, 0, 0, 4 * 10**8)",
     "learning_curve": "_core.learning_curve(X, y, np.arange(1, 3001))",
     "psd_factor": "_core.psd_factor(np.ascontiguousarray(np.eye(6000) + 0.1))",
@@ -273,7 +279,8 @@ def test_twelve_threads_give_the_bits_of_one():
             _core.block_lstsq(X, y[:, None], expert, blocks, -1.0, 0)[0],
             _core.learning_curve(X, y, sizes),
             _core.block_learning_curve(X, y, expert, blocks, sizes),
-            *_core.gradient_descent(X, y, np.zeros(40), 50, 1e-3, 0.0),
+            *_core.gradient_descent(X, y, np.zeros(40), 50, 1e-3, 0.0)[:2],
+            *_core.reduced_descent(X, y, np.zeros(40), 50, 1e-3, 0.0, *_core.tridiagonal(X)),
             _core.qda_scores(X, blocks, factors, np.zeros(4), 1.0),
         ]
         return b"".join(array.tobytes() for array in arrays)

@@ -44,7 +44,7 @@ def test_psd_factor_matches_its_twin(m, rank):
 
 @pytest.mark.parametrize("first_row", [0, 7, 2**31])
 @pytest.mark.parametrize("deviation", [0.0, 0.7])
-@pytest.mark.parametrize("block_sizes", [[4], [3, 3], [3, 1, 5]])
+@pytest.mark.parametrize("block_sizes", [[4], [3, 3], [3, 1, 5], [9, 37, 1, 70]])
 def test_block_design_matches_its_twin(block_sizes, deviation, first_row):
     rng = np.random.default_rng(1)
     roots = [rng.standard_normal((size, size)) for size in block_sizes]

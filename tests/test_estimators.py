@@ -276,7 +276,7 @@ def test_values_that_are_not_finite_are_named(regressor, value):
     with pytest.raises(ValueError, match="y contains"):
         fit(regressor, X, np.where(np.arange(90) == 7, value, y), expert)
     X[3, 3] = value
-    with pytest.raises(ValueError, match="X contains"):
+    with pytest.raises(ValueError, match="X must be finite"):
         fit(regressor, X, y, expert)
 
 

@@ -193,6 +193,19 @@ def test_block_lstsq_is_lstsq_of_each_part(name):
         assert (fit.rank[i], fit.method[i]) == (alone.rank, alone.method)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8, 11, 12, 13, 75, 127, 128, 129])
+def test_block_lstsq_of_every_width(d):
+    """Odd ends of vectors, fewest rows, and where the kernels for few columns end."""
+    rng = np.random.default_rng(24)
+    for n in (d, d + 1, 3 * d + 5):
+        X, y, expert = rng.standard_normal((2 * n, 2 * d)), rng.standard_normal(2 * n), np.repeat([0, 1], n)
+        fit = mn.block_lstsq(X, y, expert, [d, d])
+        for i, coef in enumerate(fit.coef):
+            block = X[expert == i, i * d : (i + 1) * d]
+            expected = np.linalg.lstsq(block, y[expert == i])[0]
+            assert relative_error(coef, expected) < min(1e-3, 100 * EPS * np.linalg.cond(block) ** 2 + 1e-13)
+
+
 def test_block_lstsq_with_several_responses():
     X, Y, expert = block_problem([2, 3], [10, 20], 4)
     fit = mn.block_lstsq(X, Y, expert, [2, 3])
@@ -285,7 +298,10 @@ MANY_COLUMNS = 256
 MANY_SIZES = [1, 100, 255, 256, 257, 270, *range(400, 412), 500, 501, 900]
 
 
-@pytest.mark.parametrize(("condition", "consistent"), [(2, False), (300, False), (900, True), (1e5, False), (1e9, True)])
+CONDITIONS = [(2, False), (300, False), (900, True), (1e5, False), (1e9, True)]
+
+
+@pytest.mark.parametrize(("condition", "consistent"), CONDITIONS)
 def test_learning_curve_of_many_columns(condition, consistent):
     rng = np.random.default_rng(20)
     n, d = MANY_SIZES[-1], MANY_COLUMNS
@@ -360,44 +376,177 @@ def test_block_learning_curve_accepts_an_expert_without_rows():
 # ---- gradient descent --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n, d", SHAPES)
+DESCENTS = ["direct", "tridiagonal"]
+
+
+@pytest.mark.parametrize("n, d", [*SHAPES, (2, 3), (7, 13), (11, 37), (1000, 3)])
 def test_core_gradient_matches_its_twin(n, d):
     X, y = problem(n, d)
     coef = np.random.default_rng(2).standard_normal(d)
     assert relative_error(_core.gradient(X, y, coef), reference.gradient(X, y, coef)) < 1e-13
 
 
-@pytest.mark.parametrize("tol", [0.0, 3e-3])
+@pytest.mark.parametrize("bound", [-1.0, 3e-3])
 @pytest.mark.parametrize("n, d", SHAPES)
-def test_core_gradient_descent_matches_its_twin(n, d, tol):
+def test_core_gradient_descent_matches_its_twin(n, d, bound):
     X, y = problem(n, d)
     start = np.random.default_rng(2).standard_normal(d)
-    coef, norms = _core.gradient_descent(X, y, start, 50, 0.9, tol)
-    expected, expected_norms = reference.gradient_descent(X, y, start, 50, 0.9, tol)
+    coef, norms, gradient_norm = _core.gradient_descent(X, y, start, 50, 0.9, bound)
+    expected, expected_norms, expected_gradient_norm = reference.gradient_descent(X, y, start, 50, 0.9, bound)
     assert relative_error(coef, expected) < 1e-12
     assert relative_error(norms, expected_norms) < 1e-12
+    assert gradient_norm == pytest.approx(expected_gradient_norm, rel=1e-9, abs=1e-14)
 
 
-@pytest.mark.parametrize("n, d", [(3, 9), (9, 3), (60, 40), (40, 60), (25, 25), (500, 21), (400, 300)])
+@pytest.mark.parametrize("n, d", SHAPES)
+def test_core_tridiagonal_matches_its_twin(n, d):
+    X = np.random.default_rng(3).standard_normal((n, d))
+    for actual, expected in zip(_core.tridiagonal(X), reference.tridiagonal(X)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n, d", [(1, 1), (2, 5), (5, 2), (97, 150), (150, 98), (300, 260)])
+def test_core_tridiagonal_is_the_gram_matrix_in_other_coordinates(n, d):
+    X = np.random.default_rng(3).standard_normal((n, d))
+    reflectors, (diagonal, beside, scales) = _core.tridiagonal(X)
+    size, Q = min(n, d), np.eye(min(n, d))
+    for v, scale in zip(reflectors, scales):
+        Q = Q @ (np.eye(size) - scale * np.outer(v, v))
+    T = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(size), atol=1e-13)
+    assert relative_error(Q @ T @ Q.T, X @ X.T if n < d else X.T @ X) < 1e-13
+
+
+@pytest.mark.parametrize("steps", [1, 50, 2300])
+@pytest.mark.parametrize("n, d", SHAPES)
+def test_core_reduced_descent_matches_its_twin(n, d, steps):
+    X, y = problem(n, d)
+    start = np.random.default_rng(2).standard_normal(d)
+    reduction = _core.tridiagonal(X)
+    coef, norms = _core.reduced_descent(X, y, start, steps, 0.9, -1.0, *reduction)
+    expected, expected_norms = reference.reduced_descent(X, y, start, steps, 0.9, -1.0, *reduction)
+    assert len(norms) == steps + 1
+    assert relative_error(coef, expected) < 1e-12
+    np.testing.assert_allclose(norms, expected_norms, rtol=1e-12, atol=1e-14)
+
+
+def test_core_reduced_descent_makes_no_steps_that_do_not_agree_with_the_matrix():
+    for n, d in [(30, 12), (12, 30)]:
+        X, y = problem(n, d)
+        for other in (1.001 * X, X[::-1].copy(), with_condition(n, d, 11), np.zeros_like(X), np.full_like(X, 1e200)):
+            coef, norms = _core.reduced_descent(X, y, np.ones(d), 500, 0.9, -1.0, *_core.tridiagonal(other))
+            is_same = n > d and np.array_equal(other, X[::-1])  # X'X does not know the order of the rows
+            assert len(norms) == (501 if is_same else 1)
+            if not is_same:
+                assert np.array_equal(coef, np.ones(d))
+                assert norms[0] == pytest.approx(np.linalg.norm(X @ np.ones(d) - y), rel=1e-14)
+
+
+def exact_norms(X, y, coef, steps, step_size):
+    """Residual norms of descent in the longest floating point there is."""
+    X, y, coef = (array.astype(np.longdouble) for array in (X, y, coef))
+    norms = np.empty(steps + 1)
+    for step in range(steps + 1):
+        residual = X @ coef - y
+        norms[step] = np.sqrt(residual @ residual)
+        coef = coef - np.longdouble(step_size) * (X.T @ residual)
+    return norms
+
+
+def rank_deficient(n, d):
+    rng, rank = np.random.default_rng(5), max(1, min(n, d) // 2)
+    X = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
+    return X / np.linalg.norm(X, 2)
+
+
+CONDITIONS = {"1": 1, "30": 30, "1e8": 1e8, "1e14": 1e14, "deficient": None}
+RESPONSES = {
+    "random": lambda X, rng: rng.standard_normal(len(X)),
+    "consistent": lambda X, rng: X @ rng.standard_normal(X.shape[1]),
+    "zero": lambda X, rng: np.zeros(len(X)),
+}
+STARTS = {"zeros": np.zeros, "ones": np.ones, "far away": lambda d: np.full(d, 1e10)}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("response", RESPONSES)
+@pytest.mark.parametrize("matrix", CONDITIONS)
+@pytest.mark.parametrize("n, d", [(20, 14), (14, 20), (16, 16), (2, 40)])
+def test_residual_norms_are_those_of_exact_descent_to_what_is_promised(n, d, matrix, response, start):
+    X = rank_deficient(n, d) if matrix == "deficient" else with_condition(n, d, CONDITIONS[matrix])
+    y, start = RESPONSES[response](X, np.random.default_rng(6)), STARTS[start](d)
+    for step_size in (1.0, 1.9):
+        expected = exact_norms(X, y, start, 1100, step_size)
+        direct, other = (mn.gradient_descent(X, y, steps=1100, step_size=step_size, coef=start, method=method)
+                         for method in DESCENTS)
+        longest = max(np.linalg.norm(start), np.linalg.norm(direct.coef))
+        rounding = 1e-14 * (np.linalg.norm(X) * longest + np.linalg.norm(y))
+        assert other.method == "tridiagonal"
+        assert np.linalg.norm(other.coef - direct.coef) <= 1e-11 * longest
+        for fit in (direct, other):
+            np.testing.assert_allclose(fit.residual_norms, expected, rtol=1e-8, atol=rounding)
+            assert abs(fit.residual_norms[-1] - np.linalg.norm(X @ fit.coef - y)) <= rounding
+
+
+@pytest.mark.parametrize("tol", [0.5, 1e-2, 1e-6, 1e-10, 1e-13])
+@pytest.mark.parametrize("matrix", ["30", "1e8", "deficient"])
+@pytest.mark.parametrize("n, d", [(30, 12), (12, 30), (25, 25)])
+def test_the_methods_stop_at_the_same_step(n, d, matrix, tol):
+    X = rank_deficient(n, d) if matrix == "deficient" else with_condition(n, d, CONDITIONS[matrix])
+    y = np.random.default_rng(7).standard_normal(n)
+    expected, *others = (mn.gradient_descent(X, y, steps=2500, step_size=1.0, tol=tol, method=method)
+                         for method in ("direct", "tridiagonal", "auto"))
+    for fit in others:
+        assert len(fit.residual_norms) == len(expected.residual_norms)
+        assert relative_error(fit.coef, expected.coef) < 1e-11
+
+
+@pytest.mark.parametrize("n, d", [(30, 12), (12, 30)])
+def test_many_steps_are_made_in_tridiagonal_form_and_few_directly(n, d):
+    X, y = problem(n, d)
+
+    def methods(**options):
+        return [mn.gradient_descent(X, y, step_size=0.9, steps=steps, **options).method for steps in (0, 5, 5000)]
+
+    assert methods() == ["direct", "direct", "tridiagonal"]
+    assert methods(method="direct") == ["direct"] * 3
+    assert methods(method="tridiagonal") == ["direct", "tridiagonal", "tridiagonal"]
+    assert methods(tol=0.3) == ["direct"] * 3  # stops soon
+
+
+def test_where_squares_overflow_the_steps_are_direct_ones():
+    X, y = problem(30, 12)
+    direct, other = (mn.gradient_descent(X * 1e100, y * 1e120, steps=300, step_size=0.9e-200, method=method)
+                     for method in DESCENTS)
+    assert other.method == "direct"
+    assert np.array_equal(other.coef, direct.coef) and np.array_equal(other.residual_norms, direct.residual_norms)
+    assert relative_error(direct.coef / 1e20, mn.gradient_descent(X, y, steps=300, step_size=0.9).coef) < 1e-12
+
+
+@pytest.mark.parametrize("n, d", [(1, 3), (3, 9), (9, 3), (60, 40), (40, 60), (25, 25), (500, 21), (400, 300)])
 @pytest.mark.parametrize("scale", [1e-100, 1.0, 1e100])
 def test_default_step_size_is_one_over_the_largest_squared_singular_value(n, d, scale):
     X = np.random.default_rng(3).standard_normal((n, d)) * scale
-    step_size = mn.gradient_descent(X, np.ones(n), steps=0).step_size
-    assert step_size * np.linalg.norm(X, 2) ** 2 == pytest.approx(1, rel=1e-10, abs=0)
+    for steps, method in ((0, "auto"), (1, "direct"), (1, "tridiagonal")):
+        step_size = mn.gradient_descent(X, np.ones(n), steps=steps, method=method).step_size
+        assert step_size * np.linalg.norm(X, 2) ** 2 == pytest.approx(1, rel=1e-10, abs=0)
 
 
 @pytest.mark.parametrize(
-    "X", [np.eye(30), np.ones((30, 30)), np.diag(np.repeat([2.0, 1.0], 15)), np.eye(40)[:, :25] * -3]
+    "X",
+    [np.eye(30), np.ones((30, 30)), np.diag(np.repeat([2.0, 1.0], 15)), np.eye(40)[:, :25] * -3, np.eye(400),
+     np.ones((500, 400))],
 )
 def test_default_step_size_of_repeated_singular_values(X):
     step_size = mn.gradient_descent(X, np.ones(len(X)), steps=0).step_size
     assert step_size * np.linalg.norm(X, 2) ** 2 == pytest.approx(1, rel=1e-10, abs=0)
 
 
+@pytest.mark.parametrize("method", DESCENTS)
 @pytest.mark.parametrize("n, d", [(30, 12), (12, 30)])
-def test_gradient_descent_from_zeros_tends_to_the_minimum_norm_fit(n, d):
+def test_gradient_descent_from_zeros_tends_to_the_minimum_norm_fit(n, d, method):
     X, y = problem(n, d)
-    descent = mn.gradient_descent(X, y, steps=10_000, tol=1e-12)
+    descent = mn.gradient_descent(X, y, steps=10_000, tol=1e-12, method=method)
     assert 10 < len(descent.residual_norms) < 10_000
     assert relative_error(descent.coef, mn.lstsq(X, y).coef) < 1e-10
     assert descent.residual_norms[0] == pytest.approx(np.linalg.norm(y), rel=1e-14)
@@ -434,11 +583,23 @@ def test_gradient_descent_of_no_steps_returns_a_copy_of_the_start():
     assert descent.residual_norms.tolist() == [1.0]
 
 
+@pytest.mark.parametrize("method", DESCENTS)
+@pytest.mark.parametrize("n, d", [(30, 12), (12, 30)])
 @pytest.mark.parametrize("factor, steps", [(2.01, 2000), (3.0, 20), (10.0, 5), (10.0, 5000), (1e200, 10)])
-def test_gradient_descent_that_diverges_names_step_size(factor, steps):
-    X, y = problem(30, 12)
+def test_gradient_descent_that_diverges_names_step_size(factor, steps, n, d, method):
+    X, y = problem(n, d)
     with pytest.raises(ValueError, match="step_size"):
-        mn.gradient_descent(X, y, steps=steps, step_size=factor)  # sigma_max(X) = 1
+        mn.gradient_descent(X, y, steps=steps, step_size=factor, method=method)  # sigma_max(X) = 1
+
+
+@pytest.mark.parametrize("n, d", [(30, 12), (12, 30)])
+def test_residual_norms_of_growing_residuals_agree(n, d):
+    X, y = problem(n, d)
+    start = 1e3 * np.linalg.svd(X)[2][0]  # the direction that grows most
+    reduction = _core.tridiagonal(X)
+    norms = _core.reduced_descent(X, y, start, 300, 2.05, -1.0, *reduction)[1]
+    assert norms[-1] > 1e6 * norms[0] and len(norms) == 301
+    assert relative_error(norms, exact_norms(X, y, start, 300, 2.05)) < 1e-10
 
 
 def test_gradient_descent_at_the_solution_has_not_diverged():
@@ -476,6 +637,7 @@ CALLS = {
     "learning_curve": lambda X, y: mn.learning_curve(X, y, [3, 6, 20]),
     "block_learning_curve": lambda X, y: mn.block_learning_curve(X, y, EXPERT, [2, 4], [3, 6, 20]),
     "gradient_descent": lambda X, y: mn.gradient_descent(X, y, steps=5).coef,
+    "gradient_descent tridiagonal": lambda X, y: mn.gradient_descent(X, y, steps=50, method="tridiagonal").coef,
 }
 LAYOUTS = {
     "Fortran order": np.asfortranarray,
@@ -654,6 +816,10 @@ BAD = [
     *(
         ("gradient_descent", "step_size", kind, value)
         for kind, value in {"zero": 0.0, "negative": -1.0, "infinite": np.inf, "NaN": np.nan, "string": "1"}.items()
+    ),
+    *(
+        ("gradient_descent", "method", kind, value)
+        for kind, value in {"unknown": "svd", "number": 1, "None": None}.items()
     ),
     *(
         ("gradient_descent", "tol", kind, value)

@@ -2,6 +2,9 @@
 
 import hashlib
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -109,6 +112,15 @@ def test_any_stretch_is_the_same_stretch(fill):
         np.testing.assert_array_equal(fill(3, 1, 2, first, count), whole[first : first + count])
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 37])
+@pytest.mark.parametrize("fill", [_core.standard_normal, _core.uniform])
+def test_a_stretch_of_any_length_begins_the_longer_one(fill, first):
+    """Past several of the tiles that a kernel works on."""
+    whole = fill(3, 1, 2, 0, 1100)
+    for count in range(1050):
+        np.testing.assert_array_equal(fill(3, 1, 2, first, count), whole[first : first + count])
+
+
 def test_indices_beyond_32_bits_are_their_own():
     far = _core.standard_normal(1, 0, 0, 2**33, 64)
     assert not np.array_equal(far, _core.standard_normal(1, 0, 0, 0, 64))
@@ -137,6 +149,59 @@ def test_bits_are_the_same_in_threads_and_everywhere():
 
 
 DIGEST = "914963886bf9078413e44289636f77fd09172a29d9251c2684d190bdb81c9aea"
+
+
+# Draws of every kind in one digest: stretches at odd places, of odd lengths and across 2^32 blocks, and designs.
+ALL_DRAWS = """
+import hashlib, sys
+import numpy as np
+import moenoise as mn
+from moenoise import _core
+
+digest = hashlib.sha256()
+assert _core.instruction_set() == sys.argv[1]
+digest.update(_core.philox4x32(np.array([[1, 2, 3, 4]], np.uint32), np.array([[5, 6]], np.uint32)))
+for fill in (_core.standard_normal, _core.uniform):
+    for first in (0, 1, 63, 2**32 - 7, 2**33 - 7, 2**40 + 1):
+        for count in (1, 2, 7, 75, 256, 1001):
+            digest.update(fill(0x0123456789ABCDEF, 3, 7, first, count))
+for sizes in ([1, 2, 3, 5], [9, 17, 40, 75]):
+    covariances = [mn.BlockModel.toeplitz(size, 1, rng=size).covariances[0] for size in sizes]
+    model = mn.BlockModel(covariances, [np.ones(size) for size in sizes], noise_variance=0.3)
+    for part in model.sample(70, rng=4):
+        digest.update(np.ascontiguousarray(part))
+for shape in ((13, 29), (29, 13)):
+    digest.update(mn.spectral_design([np.linspace(1, 2, 13)], [shape], noise_variance=0.3, rng=4).noisy)
+print(digest.hexdigest())
+"""
+ALL_DRAWS_DIGEST = "5eaeee2d4a8245fc7960dffa57827dc8b66b53d67dba7a99069b7581365ba75a"
+
+
+def run_with_instruction_set(name):
+    """All draws by a new interpreter that uses this instruction set."""
+    return subprocess.run([sys.executable, "-c", ALL_DRAWS, name], env=os.environ | {"MOENOISE_ISA": name},
+                          check=False, capture_output=True, text=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _core.instruction_sets())
+def test_every_instruction_set_draws_the_same_bits(name):
+    """The digest is what every machine must give."""
+    child = run_with_instruction_set(name)
+    assert child.stdout.strip() == ALL_DRAWS_DIGEST, child.stderr
+
+
+def test_the_best_instruction_set_is_in_use():
+    names = _core.instruction_sets()
+    assert names[0] in ("sse2", "portable")
+    assert _core.instruction_set() == (os.environ.get("MOENOISE_ISA") or names[-1])
+
+
+def test_an_unknown_instruction_set_is_refused_and_the_choice_named():
+    child = run_with_instruction_set("mmx")
+    assert child.returncode != 0
+    error = child.stderr.strip().splitlines()[-1]
+    assert error.startswith("ImportError") and "mmx" in error
+    assert all(repr(name) in error for name in _core.instruction_sets())
 
 
 def test_rng_follows_spec_7():

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import moenoise as mn
 from moenoise import _core
 
-BLOCKS = [[3], [4, 4], [1, 5, 2], [1, 1, 1, 1], [40, 3]]
+BLOCKS = [[3], [4, 4], [1, 5, 2], [1, 1, 1, 1], [40, 3], [127, 129], [128, 12, 13]]
 
 
 def data(block_sizes, n=400, seed=0):

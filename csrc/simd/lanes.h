@@ -5,6 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #include "../internal.h"
 
 #if defined(__AVX512F__)
@@ -35,6 +41,28 @@ static inline void store(double *x, lanes value)
 static inline lanes broadcast(double value)
 {
     return value - (lanes){0};
+}
+
+/* a b + c, rounded once where the instruction set can. Not for draws: their bits are the same everywhere. */
+static inline lanes fused(lanes a, lanes b, lanes c)
+{
+#if defined(__AVX512F__)
+    return _mm512_fmadd_pd(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__)
+    return vfmaq_f64(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline double total(lanes value)
+{
+    double sum = 0.0;
+    for (int lane = 0; lane < LANES; lane++)
+        sum += value[lane];
+    return sum;
 }
 
 #endif

@@ -5,19 +5,17 @@
 static double add_absolute(const double *x, ptrdiff_t count, double *sums)
 {
     const lanes_bits MAGNITUDE = (lanes_bits){0} + 0x7FFFFFFFFFFFFFFFu;
-    lanes totals = {0};
-    double total = 0.0;
+    lanes sizes = {0};
+    double rest = 0.0;
     ptrdiff_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         const lanes size = (lanes)((lanes_bits)load(x + i) & MAGNITUDE);
         store(sums + i, load(sums + i) + size);
-        totals += size;
+        sizes += size;
     }
     for (; i < count; i++) {
         sums[i] += fabs(x[i]);
-        total += fabs(x[i]);
+        rest += fabs(x[i]);
     }
-    for (int lane = 0; lane < LANES; lane++)
-        total += totals[lane];
-    return total;
+    return total(sizes) + rest;
 }

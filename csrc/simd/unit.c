@@ -1,6 +1,13 @@
 /* Gathers the vector kernels into one table; built once for each instruction set, which gives the table its name. */
 #include "finite.h"
+#include "gradient.h"
+#include "narrow.h"
 #include "norm.h"
+#include "whiten.h"
+#include "normal.h"
+#include "reflect.h"
+#include "single.h"
+#include "triangular.h"
 
 #ifndef MOE_UNIT
 #error "the build names the table: -DMOE_UNIT=avx2"
@@ -13,5 +20,20 @@
 const moe_unit TABLE(MOE_UNIT) = {
     .name = QUOTED(MOE_UNIT),
     .all_finite = all_finite,
+    .add_gradient = add_gradient,
+    .philox = philox,
+    .uniform = uniform,
+    .normal = normal,
+    .multiply_triangular = multiply_triangular,
+    .reflect_rows = reflect_rows,
+    .reflect_columns = reflect_columns,
     .add_absolute = add_absolute,
+    .narrow_multiple = LANES > TILE_ROWS ? LANES : TILE_ROWS,
+    .add_gram = add_gram,
+    .factor_columns = factor_columns,
+    .solve_lower = solve_lower,
+    .solve_transposed = solve_transposed,
+    .scale_to_single = scale_to_single,
+    .sum_of_squares = sum_of_squares,
+    .whitened_squares = whitened_squares,
 };
