@@ -1,4 +1,4 @@
-# make reproduce | make test: both make .venv, build and install what is not up to date, then run.
+# make reproduce | test | bench: each makes .venv, builds and installs what is not up to date, then runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,17 @@ OUT ?= report
 # The install is editable: Python files need no new one, and the package works in this folder too.
 BUILT_FROM := pyproject.toml setup.py moenoise/_version.py $(wildcard csrc/*.[ch])
 
-.PHONY: reproduce test clean
+.PHONY: reproduce test bench clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/moenoise reproduce --preset paper --out $(OUT)
 
 test: $(VENV)/installed
 	$(BIN)/pytest
+
+# PyTorch is large, and one rival of many: it is measured where $(BIN)/pip has installed it.
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks $(ROWS)
 
 $(VENV)/installed: $(VENV)/bin/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'

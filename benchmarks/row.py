@@ -1,0 +1,150 @@
+"""What a row declares, and how any row is measured."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .timing import interleave, ratio, summary
+
+
+class Effort(NamedTuple):
+    """How often a side is run: for about `seconds`, but within the two limits."""
+
+    seconds: float
+    least: int
+    most: int
+
+    def repeats(self, first, least=None):
+        """For a side whose first run took `first` seconds."""
+        return min(self.most, max(least or self.least, int(self.seconds / first)))
+
+
+FULL, QUICK = Effort(2.0, 3, 51), Effort(0.3, 2, 11)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What one would use instead."""
+
+    name: str
+    run: Callable
+    goal: float | None = None
+    """How many times faster we have to be."""
+    times: int = 1
+    """`run` does one part in so many of the work; its seconds are multiplied by this."""
+    check: Callable | None = None
+    """What is compared with our result, where `run` does something else."""
+    tolerance: float | None = None
+    """Where it is not the row's."""
+    least: int | None = None
+    """How often at least, where that is not the effort's: of what takes many seconds."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the hardware needs at least: `seconds`, plus `times` the fastest of `runs`, timed beside the row."""
+
+    what: str
+    seconds: float = 0.0
+    runs: tuple = ()
+    times: float = 1.0
+    goal: float | None = None
+    """The share of our time that the floor has to be."""
+
+
+def relative_difference(ours, theirs):
+    """``||ours - theirs|| / ||theirs||``, of arrays or of nested sequences of them."""
+    ours, theirs = _flat(ours), _flat(theirs)
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) if ours.shape == theirs.shape else np.inf
+
+
+def share_different(ours, theirs):
+    """The share of unequal entries."""
+    ours, theirs = _flat(ours), _flat(theirs)
+    return float(np.mean(ours != theirs)) if ours.shape == theirs.shape else np.inf
+
+
+def _flat(value):
+    if isinstance(value, (list, tuple)):
+        return np.concatenate([_flat(part) for part in value])
+    return np.ravel(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One work, done by us and by its rivals."""
+
+    work: str
+    setting: str
+    name: str
+    """What of ours is run."""
+    ours: Callable
+    rivals: list
+    floor: Floor | None = None
+    difference: Callable = relative_difference
+    tolerance: float = 1e-8
+
+
+class Disagreement(AssertionError):
+    """Two sides of a row computed different things."""
+
+
+def measure(row, effort, judged=True):
+    """Check that all sides agree, time them in turn; everything about the row, ready for JSON.
+
+    With ``judged=False`` goals are left out: they are of the full sizes.
+    """
+    differences, repeats = _check(row, effort)
+    sides = [row.ours, *(rival.run for rival in row.rivals)]
+    floor_runs = () if row.floor is None else row.floor.runs
+    repeats += [effort.repeats(_timed(run)[1]) for run in floor_runs]
+    seconds = interleave([*sides, *floor_runs], repeats)
+    ours, at_floor = seconds[0], seconds[len(sides):]
+    rivals = [_against(rival, rival.times * theirs, ours, difference, judged)
+              for rival, theirs, difference in zip(row.rivals, seconds[1:], differences)]
+    return {"work": row.work, "setting": row.setting, "name": row.name, "seconds": summary(ours), "rivals": rivals,
+            "floor": _floor(row.floor, at_floor, ours, judged)}
+
+
+def _check(row, effort):
+    """Each rival's difference from us, and how often each side is to be run; the first run warms up."""
+    result, first = _timed(row.ours)
+    differences, repeats = [], [effort.repeats(first)]
+    for rival in row.rivals:
+        theirs, first = _timed(rival.run)
+        if rival.check is not None:
+            theirs = rival.check()
+        difference = row.difference(result, theirs)
+        tolerance = row.tolerance if rival.tolerance is None else rival.tolerance
+        if not difference <= tolerance:
+            raise Disagreement(f"{row.work}, {row.setting}: {row.name} and {rival.name} differ by {difference:.2g} "
+                               f"where {tolerance:g} is allowed, so their times cannot be compared")
+        differences.append(difference)
+        repeats.append(effort.repeats(first, rival.least))
+    return differences, repeats
+
+
+def _timed(run):
+    start = time.perf_counter()
+    result = run()
+    return result, time.perf_counter() - start
+
+
+def _against(rival, theirs, ours, difference, judged):
+    compared = ratio(theirs, ours)
+    goal = rival.goal if judged else None
+    return {"name": rival.name, "seconds": summary(theirs), **compared, "difference": difference,
+            "times": rival.times, "goal": goal, "met": None if goal is None else compared["ratio"] >= goal}
+
+
+def _floor(floor, timed, ours, judged):
+    if floor is None:
+        return None
+    seconds = floor.seconds + floor.times * min((float(np.median(own)) for own in timed), default=0.0)
+    share = seconds / float(np.median(ours))
+    goal = floor.goal if judged else None
+    return {"what": floor.what, "seconds": seconds, "share": share, "goal": goal,
+            "met": None if goal is None else share >= goal}
