@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= report
 # The install is editable: Python files need no new one, and the package works in this folder too.
-BUILT_FROM := pyproject.toml setup.py moenoise/_version.py $(wildcard csrc/*.[ch])
+BUILT_FROM := pyproject.toml setup.py moenoise/_version.py $(wildcard csrc/*.[ch] csrc/simd/*.[ch])
 
 .PHONY: reproduce test bench clean
 

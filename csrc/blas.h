@@ -30,7 +30,6 @@
 #define blas_strsm MOE_BLAS(cblas_strsm)
 #define blas_ssyrk MOE_BLAS(cblas_ssyrk)
 
-
 #define lapack_spotrf MOE_BLAS(LAPACKE_spotrf_work)
 #define lapack_dpotrf MOE_BLAS(LAPACKE_dpotrf_work)
 #define lapack_dpotrs MOE_BLAS(LAPACKE_dpotrs_work)

@@ -5,10 +5,11 @@
 #include "blas.h"
 #include "internal.h"
 
-/* With D = diag(G)^-1/2 and a factor L of D H D in single precision, where H is G or G before some rows were added to X,
+/* With D = diag(G)^-1/2 and a factor L of D H D in single precision, where H is G, or G before X got its last rows,
  *   M = D^-1 LL' D^-1,   M^-1 r = D L^-T L^-1 D r,
- * is a preconditioner of G. For H = G two iterations reach double precision (each gains six digits or so where G is
- * well-conditioned); r added rows cost up to r more. An iteration costs one product with G and two triangular solves. */
+ * is a preconditioner of G. For H = G two iterations reach double precision (each gains six digits or so where G
+ * is well-conditioned); r added rows cost up to r more. An iteration costs one product with G and two triangular
+ * solves. */
 
 typedef struct {
     float *L;                    /* d x d, column-major, lower */
@@ -40,11 +41,15 @@ moe_status moe_conjugate_factor(const double *G, ptrdiff_t d, int *usable, doubl
                                 const moe_interrupt *interrupt)
 {
     const parts w = split(workspace, d);
+    const ptrdiff_t check = moe_step(MOE_TOUCHED, d);
     ptrdiff_t valid = 0;
     for (ptrdiff_t j = 0; j < d; j++)
         w.scale[j] = 1.0 / sqrt(G[j * d + j]);
-    for (ptrdiff_t j = 0; j < d; j++)
+    for (ptrdiff_t j = 0; j < d; j++) {
+        if (j % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
         moe_in_use()->scale_to_single(G + j * d + j, d - j, w.scale[j], w.scale + j, w.L + j * d + j);
+    }
     const moe_status status = moe_cholesky(MOE_SINGLE, w.L, d, &valid, interrupt);
     *usable = valid == d;
     return status;

@@ -147,8 +147,8 @@ static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, int *
                 g->rhs[j] = -g->rhs[j];
         }
         if (status == MOE_OK)
-            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], stale + SPARE_ITERATIONS, coef, energy + round,
-                                         done, g->single, c->interrupt);
+            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], stale + SPARE_ITERATIONS, coef,
+                                         energy + round, done, g->single, c->interrupt);
     }
     *done = *done && energy[1] <= LEFT * LEFT * energy[0];
     return status;
@@ -159,8 +159,9 @@ static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g, doubl
     const ptrdiff_t d = c->d;
     double *coef = c->coef + index * d;
     ptrdiff_t valid = 0;
-    memcpy(g->L, g->G, (size_t)(d * d) * sizeof *g->L);
-    const moe_status status = moe_cholesky(MOE_DOUBLE, g->L, d, &valid, c->interrupt);
+    moe_status status = moe_gram_copy(g->G, d, g->L, c->interrupt);
+    if (status == MOE_OK)
+        status = moe_cholesky(MOE_DOUBLE, g->L, d, &valid, c->interrupt);
     if (status != MOE_OK)
         return status;
     if (valid < d || !moderate)
@@ -181,8 +182,7 @@ static moe_status fit_tall(const curve *c, ptrdiff_t first, ptrdiff_t n_sizes, d
     const ptrdiff_t d = c->d;
     grown g = split(workspace, d);
     ptrdiff_t seen = 0;
-    moe_status status = MOE_OK;
-    memset(g.G, 0, (size_t)(d * d) * sizeof *g.G);
+    moe_status status = moe_gram_clear(g.G, d, c->interrupt);
     memset(g.projection, 0, (size_t)d * sizeof *g.projection);
     for (ptrdiff_t i = first; i < n_sizes && status == MOE_OK; i++) {
         const ptrdiff_t n = c->sizes[i];

@@ -21,6 +21,28 @@ static ptrdiff_t step_rows(ptrdiff_t cost)
     return moe_max(LEAST_ROWS, moe_step(STEP, cost));
 }
 
+moe_status moe_gram_clear(double *G, ptrdiff_t s, const moe_interrupt *interrupt)
+{
+    const ptrdiff_t step = moe_step(MOE_TOUCHED, s);
+    for (ptrdiff_t j = 0; j < s; j += step) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        memset(G + j * s, 0, (size_t)(moe_min(step, s - j) * s) * sizeof *G);
+    }
+    return MOE_OK;
+}
+
+moe_status moe_gram_copy(const double *G, ptrdiff_t s, double *copy, const moe_interrupt *interrupt)
+{
+    const ptrdiff_t step = moe_step(MOE_TOUCHED, s);
+    for (ptrdiff_t j = 0; j < s; j += step) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        memcpy(copy + j * s, G + j * s, (size_t)(moe_min(step, s - j) * s) * sizeof *G);
+    }
+    return MOE_OK;
+}
+
 moe_status moe_gram_columns(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, const moe_interrupt *interrupt)
 {
     const ptrdiff_t step = step_rows(d * d);

@@ -22,6 +22,9 @@ static inline size_t moe_times(size_t a, size_t b) { return b != 0 && a > SIZE_M
 /* How many rows (or columns) of `width` doubles make one step between two checks for an interrupt. */
 static inline ptrdiff_t moe_step(ptrdiff_t doubles, ptrdiff_t width) { return moe_max(1, doubles / moe_max(1, width)); }
 
+/* Doubles that are written for the first time between two checks for an interrupt: the system has to find the memory. */
+enum { MOE_TOUCHED = 1 << 21 };
+
 /* ---- dispatch.c ---- the vector kernels of csrc/simd, built once for each instruction set */
 typedef struct {
     const char *name;
@@ -66,6 +69,9 @@ const moe_unit *moe_in_use(void);
 /* Below this they are singular to working precision. */
 #define MOE_GRAM_SINGULAR 1e-12
 
+/* G = 0, or a copy of another one, s x s; memory that is new to the process takes its time. */
+moe_status moe_gram_clear(double *G, ptrdiff_t s, const moe_interrupt *interrupt);
+moe_status moe_gram_copy(const double *G, ptrdiff_t s, double *copy, const moe_interrupt *interrupt);
 /* G += X'X (d x d). */
 moe_status moe_gram_columns(const double *X /* n x d */, ptrdiff_t n, ptrdiff_t d, double *G,
                             const moe_interrupt *interrupt);

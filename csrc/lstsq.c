@@ -42,7 +42,9 @@ static moe_status normal(const double *X, const double *Y, ptrdiff_t n, ptrdiff_
     ptrdiff_t valid;
     moe_status status;
 
-    memset(G, 0, (size_t)(s * s) * sizeof *G);
+    status = moe_gram_clear(G, s, interrupt);
+    if (status != MOE_OK)
+        return status;
     status = n >= d ? moe_gram_columns(X, n, d, G, interrupt) : moe_gram_rows(X, n, d, G, interrupt);
     if (status != MOE_OK)
         return status;

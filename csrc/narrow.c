@@ -5,8 +5,8 @@
 #include "internal.h"
 
 /* With Z = [X y 0], the Gram matrix Z'Z holds X'X and, below it, y'X. Factoring the first d columns turns that row into
- * (L^-1 X'y)', so that one triangular solve is left; one step of refinement follows. LAPACK spends more time on entering
- * and leaving such problems than on solving them. */
+ * (L^-1 X'y)', so that one triangular solve is left; one step of refinement follows. LAPACK spends more time on
+ * entering and leaving such problems than on solving them. */
 
 enum { STEP = 1 << 28 }; /* multiplications between two checks for an interrupt */
 

@@ -9,6 +9,7 @@ enum {
     SCORED_ROWS = 128,   /* at a time */
     GATHERED_ROWS = 32,  /* of an expert before they are multiplied */
     STEP = 1 << 20,      /* doubles of X between two checks for an interrupt */
+    TRANSPOSED = 1 << 20,/* doubles, likewise */
 };
 
 /* What is gathered of an expert: rows of its own block, padded by zeros, and the sums of their products. */
@@ -17,6 +18,8 @@ typedef struct {
     ptrdiff_t width, filled;
     int is_narrow;
 } gathered;
+
+_Static_assert(sizeof(gathered) % sizeof(double) == 0, "they are placed in memory for doubles");
 
 static ptrdiff_t padded(ptrdiff_t m) { return m <= MOE_NARROW ? moe_narrow_width(m) : m; }
 
@@ -120,8 +123,9 @@ moe_status moe_qda_factor(const double *covariances, const moe_blocks *blocks, d
         const double *C = covariances + blocks->square[i];
         double *L = inverse_factors + blocks->square[i];
         ptrdiff_t valid;
-        memcpy(L, C, (size_t)(m * m) * sizeof *L);
-        const moe_status status = moe_cholesky(MOE_DOUBLE, L, m, &valid, interrupt);
+        moe_status status = moe_gram_copy(C, m, L, interrupt);
+        if (status == MOE_OK)
+            status = moe_cholesky(MOE_DOUBLE, L, m, &valid, interrupt);
         if (status != MOE_OK)
             return status;
         mirror(L, m); /* the column-major L that was found is the upper triangle of a row-major matrix */
@@ -148,17 +152,22 @@ size_t moe_qda_scores_workspace(const moe_blocks *blocks)
 }
 
 /* The upper triangular L_i^-T of each expert, one after the other, with rows padded by zeros. */
-static void transpose_factors(const moe_blocks *blocks, const double *inverse_factors, double *T)
+static moe_status transpose_factors(const moe_blocks *blocks, const double *inverse_factors, double *T,
+                                    const moe_interrupt *interrupt)
 {
     for (ptrdiff_t i = 0; i < blocks->k; i++) {
         const ptrdiff_t m = blocks->size[i], width = moe_narrow_width(m);
         const double *inverse = inverse_factors + blocks->square[i];
-        memset(T, 0, (size_t)(m * width) * sizeof *T);
-        for (ptrdiff_t j = 0; j < m; j++)
-            for (ptrdiff_t c = 0; c <= j; c++)
+        for (ptrdiff_t c = 0; c < m; c++) {
+            if (c % moe_step(TRANSPOSED, m) == 0 && moe_stop(interrupt))
+                return MOE_INTERRUPTED;
+            memset(T + c * width, 0, (size_t)width * sizeof *T);
+            for (ptrdiff_t j = c; j < m; j++)
                 T[c * width + j] = inverse[j * m + c];
+        }
         T += m * width;
     }
+    return MOE_OK;
 }
 
 moe_status moe_qda_scores(const double *X, ptrdiff_t n, const moe_blocks *blocks, const double *inverse_factors,
@@ -168,19 +177,22 @@ moe_status moe_qda_scores(const double *X, ptrdiff_t n, const moe_blocks *blocks
     const moe_unit *unit = moe_in_use();
     const ptrdiff_t d = blocks->d, k = blocks->k;
     double *squares = workspace, *factors = squares + SCORED_ROWS;
-    transpose_factors(blocks, inverse_factors, factors);
+    const moe_status status = transpose_factors(blocks, inverse_factors, factors, interrupt);
+    if (status != MOE_OK)
+        return status;
     for (ptrdiff_t begin = 0; begin < n; begin += SCORED_ROWS) {
         const ptrdiff_t rows = moe_min(SCORED_ROWS, n - begin);
         const double *T = factors;
-        if (moe_stop(interrupt))
-            return MOE_INTERRUPTED;
         for (ptrdiff_t i = 0; i < k; i++) {
+            if (moe_stop(interrupt))
+                return MOE_INTERRUPTED;
             const ptrdiff_t m = blocks->size[i], width = moe_narrow_width(m);
             const double *own = X + begin * d + blocks->offset[i];
             unit->whitened_squares(own, rows, d, T, m, width, squares);
             for (ptrdiff_t r = 0; r < rows; r++)
-                scores[(begin + r) * k + i] = constants[i] - 0.5 * squares[r] +
-                                              0.5 * noise_precision * unit->sum_of_squares(own + r * d, m);
+                scores[(begin + r) * k + i] = constants[i] - 0.5 * squares[r];
+            for (ptrdiff_t r = 0; r < rows && noise_precision != 0.0; r++)
+                scores[(begin + r) * k + i] += 0.5 * noise_precision * unit->sum_of_squares(own + r * d, m);
             T += m * width;
         }
     }

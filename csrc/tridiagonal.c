@@ -13,7 +13,6 @@ enum {
     LEAST_COLUMNS = 4,
     LAST_COLUMNS = 96,  /* LAPACK does these in one call */
     STEP = 1 << 28,     /* doubles read between two checks for an interrupt */
-    TOUCHED = 1 << 21,  /* doubles written for the first time, which takes longer */
 };
 
 static ptrdiff_t block_columns(ptrdiff_t s)
@@ -23,12 +22,9 @@ static ptrdiff_t block_columns(ptrdiff_t s)
 
 static moe_status gram(const double *X, ptrdiff_t n, ptrdiff_t d, double *G, const moe_interrupt *interrupt)
 {
-    const ptrdiff_t s = moe_min(n, d), check = moe_step(TOUCHED, s);
-    for (ptrdiff_t row = 0; row < s; row++) {
-        if (row % check == 0 && moe_stop(interrupt))
-            return MOE_INTERRUPTED;
-        memset(G + row * s, 0, (size_t)s * sizeof *G);
-    }
+    const moe_status status = moe_gram_clear(G, moe_min(n, d), interrupt);
+    if (status != MOE_OK)
+        return status;
     return n < d ? moe_gram_rows(X, n, d, G, interrupt) : moe_gram_columns(X, n, d, G, interrupt);
 }
 

@@ -16,8 +16,8 @@ from . import _core
 MAX_DIMENSION = np.iinfo(np.int32).max
 
 
-def as_array(value, name, ndim, *, allow_empty=False):
-    """`value` as a finite, C-contiguous float64 array with `ndim` dimensions (an int or a tuple of ints).
+def as_array(value, name, ndim, *, allow_empty=False, finite=True):
+    """`value` as a C-contiguous float64 array with `ndim` dimensions (an int or a tuple of ints), finite if asked for.
 
     Returns the value itself where it already has that form.
     """
@@ -40,7 +40,8 @@ def as_array(value, name, ndim, *, allow_empty=False):
     check_dimensions(array.shape, name)
     with np.errstate(over="ignore"):  # of what has more range than float64; the next check says so
         array = np.require(array, np.float64, ["C", "ALIGNED"]).reshape(array.shape)
-    check_finite(array, name)
+    if finite:
+        check_finite(array, name)
     return array
 
 
@@ -114,6 +115,13 @@ def as_scalar(value, name, *, low=-np.inf, high=np.inf, open_low=False, open_hig
         left, right = "(" if open_low or low == -np.inf else "[", ")" if open_high or high == np.inf else "]"
         raise ValueError(f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {number!r}")
     return number
+
+
+def as_flag(value, name):
+    """A bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def as_integer(value, name, *, low=None, high=None):

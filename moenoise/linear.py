@@ -130,7 +130,7 @@ def lstsq(X, y, *, rcond=None, method="auto"):
     return LeastSquares(coef[:, 0] if is_vector else coef, rank, _METHOD_NAMES[used])
 
 
-def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
+def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto", check_finite=True):
     r"""Minimum-norm least squares of each expert on its own rows and its own block of columns.
 
     Expert i minimises ``||X[expert == i, block i] b_i - y[expert == i]||_2``, with the least ``||b_i||_2``: the
@@ -148,6 +148,10 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
         As in `lstsq`, for each expert's own part of X. Default: ``eps * max(n_i, d_i)``.
     method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
         As in `lstsq`; "auto" decides for each expert.
+    check_finite : bool, default True
+        Whether to look at all of X for NaN and infinity before the work, which reads k times as much memory as the
+        fits do. Without it only what the experts read, their own rows and columns, has to be finite; that is always
+        checked.
 
     Returns
     -------
@@ -169,7 +173,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     >>> [coef.round(12) for coef in fit.coef], fit.rank
     ([array([2.]), array([3., 5.])], array([1, 2]))
     """
-    X = _validation.as_array(X, "X", 2)
+    X = _validation.as_array(X, "X", 2, finite=_validation.as_flag(check_finite, "check_finite"))
     Y, is_vector = _as_responses(y, len(X))
     block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
     expert = _validation.as_expert(expert, len(X), len(block_sizes))

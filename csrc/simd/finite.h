@@ -1,8 +1,8 @@
 /* Tells whether an array holds only finite numbers, reading it once. */
 #include "lanes.h"
 
-/* x - x is +0 for a finite x, NaN otherwise; the bits are gathered. Four stretches are read side by side, a cache line of
- * each a step, and fetched ahead: one stretch alone does not keep the memory busy. */
+/* x - x is +0 for a finite x, NaN otherwise; the bits are gathered. Four stretches are read side by side, a cache line
+ * of each a step, and fetched ahead: one stretch alone does not keep the memory busy. */
 
 enum { STRETCHES = 4, LINE = 8 /* doubles */, AHEAD = 64 };
 

@@ -2,8 +2,8 @@
 #include "tile.h"
 
 /* Z is row-major, `width` wide, a multiple of LANES and of TILE_ROWS; symmetric matrices are column-major with leading
- * dimension `width`, their lower triangles in use. Column p of such a matrix lies in memory as row p of a Z does, so the
- * same tile serves the Gram matrix and its factor:  C[i, j] += sign * sum_p Z[p, i] Z[p, j]. */
+ * dimension `width`, their lower triangles in use. Column p of such a matrix lies in memory as row p of a Z does, so
+ * the same tile serves the Gram matrix and its factor:  C[i, j] += sign * sum_p Z[p, i] Z[p, j]. */
 
 enum { DEPTH = 32 }; /* rows of Z, which stay in the first-level cache over all tiles */
 

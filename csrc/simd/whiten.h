@@ -1,8 +1,8 @@
 /* Computes squared lengths of rows, as they are and after multiplication by a triangular matrix. */
 #include "tile.h"
 
-/* squares[r] += |x T_j|^2 for `rows` rows x of X and `high` vectors of columns of T from j on, of which column c is zero
- * below row c. The products are squared as they come out of the registers. */
+/* squares[r] += |x T_j|^2 for `rows` rows x of X and `high` vectors of columns of T from j on, where column c of T is
+ * zero below row c. The products are squared as they come out of the registers. */
 static inline __attribute__((always_inline)) void add_tile_squares(const double *X, ptrdiff_t ld, const double *T,
                                                                    ptrdiff_t m, ptrdiff_t width, ptrdiff_t j, int rows,
                                                                    int high, lanes *squares)
