@@ -3,11 +3,11 @@
 #include "gradient.h"
 #include "narrow.h"
 #include "norm.h"
-#include "whiten.h"
 #include "normal.h"
 #include "reflect.h"
 #include "single.h"
 #include "triangular.h"
+#include "whiten.h"
 
 #ifndef MOE_UNIT
 #error "the build names the table: -DMOE_UNIT=avx2"
