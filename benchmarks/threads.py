@@ -29,6 +29,8 @@ def calls(quick):
     covariances, _, _ = _core.block_covariance(X, expert, experts)
     inverses, determinants = _core.qda_factor(covariances, experts)
     covariance = np.ascontiguousarray(X.T @ X)
+    gate = experts, inverses, -0.5 * determinants, 1.0
+    Y, per_expert, posterior = y[:, None].copy(), np.ones((k, 1)), np.full((n, k), 1 / k)
     reduction = _core.tridiagonal(X)
     return {
         "philox4x32": (np.zeros((count // 2, 4), np.uint32), np.zeros((count // 2, 2), np.uint32)),
@@ -39,8 +41,8 @@ def calls(quick):
         "block_design": (1, 0, 0, 1, 0, expert, experts, factors, permutations, np.ones(d), 1.0),
         "spectral_block": (1, 0, 0, 1, np.ones(d), d, d),
         "all_finite": (np.tile(X, (4, 1)),),
-        "lstsq": (X, y[:, None].copy(), -1.0, _core.METHOD_AUTO),
-        "block_lstsq": (X, y[:, None].copy(), expert, experts, -1.0, _core.METHOD_AUTO),
+        "lstsq": (X, Y, -1.0, _core.METHOD_AUTO),
+        "block_lstsq": (X, Y, expert, experts, -1.0, _core.METHOD_AUTO),
         "learning_curve": (X, y, sizes),
         "block_learning_curve": (X, y, expert, experts, sizes),
         "gradient": (X, y, np.ones(d)),
@@ -49,7 +51,11 @@ def calls(quick):
         "reduced_descent": (X, y, np.zeros(d), 1000, 1e-6, 0.0, *reduction),
         "block_covariance": (X, expert, experts),
         "qda_factor": (covariances, experts),
-        "qda_scores": (X, experts, inverses, -0.5 * determinants, 1.0),
+        "qda_scores": (X, *gate),
+        "mixture_predict": (X, *gate, np.ones(d), per_expert, per_expert, False),
+        "combine_experts": (X, experts, posterior, np.ones(d), per_expert, per_expert, False),
+        "mixture_moments": (X, Y, *gate, np.ones(d), per_expert, per_expert[:, :, None].copy()),
+        "weighted_moments": (X, Y, posterior, experts),
     }
 
 

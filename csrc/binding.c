@@ -98,6 +98,16 @@ static int to_uint32(PyObject *object, void *out)
     return require(wide <= UINT32_MAX, "stream and replicate must be below 2**32");
 }
 
+static int to_bool(PyObject *object, void *out)
+{
+    if (!PyBool_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "hard must be a bool");
+        return 0;
+    }
+    *(bool *)out = object == Py_True;
+    return 1;
+}
+
 static moe_source make_source(uint64_t key, uint32_t replicate, uint32_t stream)
 {
     return (moe_source){{(uint32_t)key, (uint32_t)(key >> 32)}, replicate, stream};
@@ -936,19 +946,29 @@ done:
     return result;
 }
 
+static bool check_gate(PyObject *factors, PyObject *constants, double noise_precision, const moe_blocks *blocks,
+                       moe_gate *gate)
+{
+    if (!check_vector(factors, "inverse_factors", NPY_DOUBLE, blocks->square[blocks->k]) ||
+        !check_vector(constants, "constants", NPY_DOUBLE, blocks->k))
+        return false;
+    *gate = (moe_gate){doubles(factors), doubles(constants), noise_precision};
+    return true;
+}
+
 static PyObject *core_qda_scores(PyObject *module, PyObject *args)
 {
     PyObject *X, *block_sizes, *factors, *constants, *scores = NULL;
     double precision, *work = NULL;
     moe_blocks blocks;
+    moe_gate gate;
     ptrdiff_t *tables = NULL;
     bool good = false;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOd", &X, &block_sizes, &factors, &constants, &precision))
         return NULL;
     if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
-        !check_vector(factors, "inverse_factors", NPY_DOUBLE, blocks.square[blocks.k]) ||
-        !check_vector(constants, "constants", NPY_DOUBLE, blocks.k))
+        !check_gate(factors, constants, precision, &blocks, &gate))
         goto done;
     const npy_intp n = length(X, 0);
     scores = new_array(NPY_DOUBLE, 2, n, blocks.k);
@@ -957,8 +977,7 @@ static PyObject *core_qda_scores(PyObject *module, PyObject *args)
         goto done;
     watch w;
     const moe_interrupt interrupt = begin(&w);
-    const moe_status status = moe_qda_scores(doubles(X), n, &blocks, doubles(factors), doubles(constants), precision,
-                                             doubles(scores), work, &interrupt);
+    const moe_status status = moe_qda_scores(doubles(X), n, &blocks, &gate, doubles(scores), work, &interrupt);
     end(&w);
     good = succeeded(status);
 done:
@@ -967,6 +986,195 @@ done:
     if (!good)
         Py_CLEAR(scores);
     return scores;
+}
+
+/* ---- mixtures of linear experts ---------------------------------------------------------------------------- */
+
+static bool check_table(PyObject *object, const char *name, npy_intp rows, npy_intp columns)
+{
+    return check_array(object, name, NPY_DOUBLE, 2) && check_length(object, name, 0, rows) &&
+           check_length(object, name, 1, columns);
+}
+
+/* The number of responses is that of the intercepts' columns (m < 0), or given; spreads may be None. */
+static bool check_linear_experts(PyObject *coef, PyObject *intercepts, PyObject *spreads, npy_intp m,
+                                 const moe_blocks *blocks, moe_experts *experts)
+{
+    if (!check_array(intercepts, "intercepts", NPY_DOUBLE, 2))
+        return false;
+    if (m < 0)
+        m = length(intercepts, 1);
+    if (!check_table(intercepts, "intercepts", blocks->k, m) ||
+        !check_vector(coef, "coef", NPY_DOUBLE, m * blocks->d) ||
+        (spreads != Py_None && !check_table(spreads, "spreads", blocks->k, m)))
+        return false;
+    *experts = (moe_experts){m, doubles(coef), doubles(intercepts), spreads == Py_None ? NULL : doubles(spreads)};
+    return true;
+}
+
+/* The outputs of a prediction: the variance is None without spreads. */
+static bool new_prediction(npy_intp n, const moe_experts *experts, PyObject **response, PyObject **variance)
+{
+    *response = new_array(NPY_DOUBLE, 2, n, experts->m);
+    *variance = experts->spreads == NULL ? Py_NewRef(Py_None) : new_array(NPY_DOUBLE, 2, n, experts->m);
+    return *response != NULL && *variance != NULL;
+}
+
+static PyObject *core_mixture_predict(PyObject *module, PyObject *args)
+{
+    PyObject *X, *block_sizes, *factors, *constants, *coef, *intercepts, *spreads;
+    PyObject *response = NULL, *variance = NULL, *result = NULL;
+    double precision, *work = NULL;
+    bool hard;
+    moe_blocks blocks;
+    moe_gate gate;
+    moe_experts experts;
+    ptrdiff_t *tables = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOdOOOO&", &X, &block_sizes, &factors, &constants, &precision, &coef, &intercepts,
+                          &spreads, to_bool, &hard))
+        return NULL;
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_gate(factors, constants, precision, &blocks, &gate) ||
+        !check_linear_experts(coef, intercepts, spreads, -1, &blocks, &experts) ||
+        !new_prediction(length(X, 0), &experts, &response, &variance))
+        goto done;
+    work = new_workspace(moe_mixture_predict_workspace(&blocks, experts.m));
+    if (work == NULL)
+        goto done;
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status =
+        moe_mixture_predict(doubles(X), length(X, 0), &blocks, &gate, &experts, hard, doubles(response),
+                            experts.spreads == NULL ? NULL : doubles(variance), work, &interrupt);
+    end(&w);
+    if (succeeded(status))
+        result = PyTuple_Pack(2, response, variance);
+done:
+    free(work);
+    PyMem_Free(tables);
+    Py_XDECREF(response);
+    Py_XDECREF(variance);
+    return result;
+}
+
+static PyObject *core_combine_experts(PyObject *module, PyObject *args)
+{
+    PyObject *X, *block_sizes, *posterior, *coef, *intercepts, *spreads;
+    PyObject *response = NULL, *variance = NULL, *result = NULL;
+    double *work = NULL;
+    bool hard;
+    moe_blocks blocks;
+    moe_experts experts;
+    ptrdiff_t *tables = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOOOO&", &X, &block_sizes, &posterior, &coef, &intercepts, &spreads, to_bool,
+                          &hard))
+        return NULL;
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_table(posterior, "posterior", length(X, 0), blocks.k) ||
+        !check_linear_experts(coef, intercepts, spreads, -1, &blocks, &experts) ||
+        !new_prediction(length(X, 0), &experts, &response, &variance))
+        goto done;
+    work = new_workspace(moe_combine_experts_workspace(&blocks, experts.m));
+    if (work == NULL)
+        goto done;
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status =
+        moe_combine_experts(doubles(X), length(X, 0), &blocks, doubles(posterior), &experts, hard, doubles(response),
+                            experts.spreads == NULL ? NULL : doubles(variance), work, &interrupt);
+    end(&w);
+    if (succeeded(status))
+        result = PyTuple_Pack(2, response, variance);
+done:
+    free(work);
+    PyMem_Free(tables);
+    Py_XDECREF(response);
+    Py_XDECREF(variance);
+    return result;
+}
+
+static PyObject *new_moments(const moe_blocks *blocks, npy_intp m)
+{
+    const size_t size = moe_moments_size(blocks, m);
+    return size < PY_SSIZE_T_MAX / sizeof(double) ? new_array(NPY_DOUBLE, 1, (npy_intp)size, 0) : PyErr_NoMemory();
+}
+
+static PyObject *core_mixture_moments(PyObject *module, PyObject *args)
+{
+    PyObject *X, *Y, *block_sizes, *factors, *constants, *coef, *intercepts, *response_factors;
+    PyObject *moments = NULL, *posterior = NULL, *result = NULL;
+    double precision, log_likelihood, *work = NULL;
+    moe_blocks blocks;
+    moe_gate gate;
+    moe_experts experts;
+    ptrdiff_t *tables = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOOdOOO", &X, &Y, &block_sizes, &factors, &constants, &precision, &coef,
+                          &intercepts, &response_factors))
+        return NULL;
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !check_length(Y, "Y", 0, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_gate(factors, constants, precision, &blocks, &gate) ||
+        !check_linear_experts(coef, intercepts, Py_None, length(Y, 1), &blocks, &experts) ||
+        !check_array(response_factors, "response_factors", NPY_DOUBLE, 3) ||
+        !check_length(response_factors, "response_factors", 0, blocks.k) ||
+        !check_length(response_factors, "response_factors", 1, experts.m) ||
+        !check_length(response_factors, "response_factors", 2, experts.m))
+        goto done;
+    moments = new_moments(&blocks, experts.m);
+    posterior = new_array(NPY_DOUBLE, 2, length(X, 0), blocks.k);
+    work = new_workspace(moe_mixture_moments_workspace(&blocks, experts.m));
+    if (moments == NULL || posterior == NULL || work == NULL)
+        goto done;
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status =
+        moe_mixture_moments(doubles(X), doubles(Y), length(X, 0), &blocks, &gate, &experts,
+                            doubles(response_factors), doubles(moments), doubles(posterior), &log_likelihood, work,
+                            &interrupt);
+    end(&w);
+    if (succeeded(status))
+        result = Py_BuildValue("OOd", moments, posterior, log_likelihood);
+done:
+    free(work);
+    PyMem_Free(tables);
+    Py_XDECREF(moments);
+    Py_XDECREF(posterior);
+    return result;
+}
+
+static PyObject *core_weighted_moments(PyObject *module, PyObject *args)
+{
+    PyObject *X, *Y, *posterior, *block_sizes, *moments = NULL;
+    double *work = NULL;
+    moe_blocks blocks;
+    ptrdiff_t *tables = NULL;
+    bool good = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOO", &X, &Y, &posterior, &block_sizes))
+        return NULL;
+    if (!check_array(X, "X", NPY_DOUBLE, 2) || !check_array(Y, "Y", NPY_DOUBLE, 2) ||
+        !check_length(Y, "Y", 0, length(X, 0)) || !make_blocks(block_sizes, length(X, 1), &blocks, &tables) ||
+        !check_table(posterior, "posterior", length(X, 0), blocks.k))
+        goto done;
+    moments = new_moments(&blocks, length(Y, 1));
+    work = new_workspace(moe_weighted_moments_workspace(&blocks, length(Y, 1)));
+    if (moments == NULL || work == NULL)
+        goto done;
+    watch w;
+    const moe_interrupt interrupt = begin(&w);
+    const moe_status status = moe_weighted_moments(doubles(X), doubles(Y), length(X, 0), length(Y, 1), &blocks,
+                                                   doubles(posterior), doubles(moments), work, &interrupt);
+    end(&w);
+    good = succeeded(status);
+done:
+    free(work);
+    PyMem_Free(tables);
+    if (!good)
+        Py_CLEAR(moments);
+    return moments;
 }
 
 /* ---- the module -------------------------------------------------------------------------------------------- */
@@ -1003,6 +1211,13 @@ static PyMethodDef methods[] = {
     ENTRY(block_covariance, "(X, expert, block_sizes)\n--\n\n(covariances, counts, off-block sum of squares)."),
     ENTRY(qda_factor, "(covariances, block_sizes)\n--\n\n(inverse factors, log determinants)."),
     ENTRY(qda_scores, "(X, block_sizes, inverse_factors, constants, noise_precision)\n--\n\nScores (n, k)."),
+    ENTRY(mixture_predict, "(X, block_sizes, inverse_factors, constants, noise_precision, coef, intercepts, spreads, "
+                           "hard)\n--\n\n(response, variance or None) of gate and experts; spreads may be None."),
+    ENTRY(combine_experts, "(X, block_sizes, posterior, coef, intercepts, spreads, hard)\n--\n\n(response, variance or "
+                           "None) of the experts by given weights; spreads may be None."),
+    ENTRY(mixture_moments, "(X, Y, block_sizes, inverse_factors, constants, noise_precision, coef, intercepts, "
+                           "response_factors)\n--\n\n(moments, posterior, log likelihood) of one pass of EM."),
+    ENTRY(weighted_moments, "(X, Y, posterior, block_sizes)\n--\n\nSums of products of [x_i, 1, Y], by weights."),
     {"blas_info", core_blas_info, METH_NOARGS,
      "blas_info()\n--\n\n(configuration, kernel) of the linear algebra library in use."},
     {"instruction_set", core_instruction_set, METH_NOARGS,

@@ -32,6 +32,9 @@ typedef struct {
     /* residual = X coef - y, gradient += X' residual */
     void (*add_gradient)(const double *X, const double *y, const double *coef, ptrdiff_t n, ptrdiff_t d,
                          double *gradient, double *residual);
+    /* products[r] = X_r coef */
+    void (*row_products)(const double *X, ptrdiff_t n, ptrdiff_t ld, ptrdiff_t d, const double *coef,
+                         double *products);
     /* the draws of moenoise.h; normals come times scale */
     void (*philox)(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
     void (*uniform)(moe_source source, uint64_t first, ptrdiff_t count, double *out);
@@ -57,6 +60,9 @@ typedef struct {
     /* squares[r] = |X_r T|^2, T upper triangular with rows of `width` doubles, see simd/whiten.h */
     void (*whitened_squares)(const double *X, ptrdiff_t n, ptrdiff_t ld, const double *T, ptrdiff_t m, ptrdiff_t width,
                              double *squares);
+    /* each column of scores to its softmax, log(sum_i exp score_i) = largest + log sum, see simd/softmax.h */
+    void (*softmax)(double *scores /* k x stride */, ptrdiff_t k, ptrdiff_t columns, ptrdiff_t stride, double *largest,
+                    double *sums);
 } moe_unit;
 
 const moe_unit *moe_in_use(void);
@@ -133,6 +139,53 @@ moe_status moe_conjugate_solve(const double *G /* d x d */, ptrdiff_t d, const d
 /* ---- tridiagonal.c ---- v <- Q'v, or Q v if not `forth` */
 moe_status moe_rotate(const double *reflectors /* s x s */, const double *scales /* s */, ptrdiff_t s, int forth,
                       double *v /* s */, const moe_interrupt *interrupt);
+
+/* ---- qda.c ---- */
+
+/* Copies the upper triangle of a row-major matrix to the lower one. */
+void moe_mirror(double *C /* m x m */, ptrdiff_t m);
+/* The upper triangular L_i^-T of each expert, one after the other, with rows padded by zeros. */
+size_t moe_transposed_factors_size(const moe_blocks *blocks);
+moe_status moe_transpose_factors(const moe_blocks *blocks, const double *inverse_factors, double *T,
+                                 const moe_interrupt *interrupt);
+/* scores[r stride] = the score by expert i of row r; the same bits however many rows there are. */
+moe_status moe_score_rows(const double *X /* rows x d */, ptrdiff_t rows, const moe_blocks *blocks, ptrdiff_t i,
+                          const moe_gate *gate, const double *T, double *scores, ptrdiff_t stride,
+                          const moe_interrupt *interrupt);
+
+/* ---- panel.c ---- gate and experts on a panel of rows; all its arrays have MOE_PANEL columns, one a row of X */
+enum { MOE_PANEL = 128 };
+
+/* means[j, r] = the prediction of response j by expert i for row r. */
+moe_status moe_expert_means(const double *X /* rows x d */, ptrdiff_t rows, const moe_blocks *blocks, ptrdiff_t i,
+                            const moe_experts *experts, double *means /* m x MOE_PANEL */,
+                            const moe_interrupt *interrupt);
+/* scores[i, r] by expert i, and its means where they are not NULL. */
+moe_status moe_evaluate_panel(const double *X /* rows x d */, ptrdiff_t rows, const moe_blocks *blocks,
+                              const moe_gate *gate, const double *factors, const moe_experts *experts,
+                              double *scores /* k x MOE_PANEL */, double *means /* k x m x MOE_PANEL */,
+                              const moe_interrupt *interrupt);
+/* moe_unit's softmax of the panel's first `rows` columns. */
+void moe_panel_softmax(double *scores /* k x MOE_PANEL */, ptrdiff_t k, ptrdiff_t rows, double *largest /* MOE_PANEL */,
+                       double *sums /* MOE_PANEL */);
+
+/* ---- moments.c ---- sums of products of an expert's rows, some of which are gathered before they are multiplied */
+typedef struct {
+    double *rows, *G;
+    ptrdiff_t columns, width, filled;
+} moe_gathered;
+
+/* Rows of [x_i, `extra` more columns]; the sums of their products go to `sums`, sum (d_i + extra)^2. */
+size_t moe_gathering_workspace(const moe_blocks *blocks, ptrdiff_t extra);
+moe_status moe_start_gathering(const moe_blocks *blocks, ptrdiff_t extra, double *sums, double *workspace,
+                               moe_gathered **cells /* k */, const moe_interrupt *interrupt);
+/* Adds weights[r, i] z z', z = [x_i, 1, Y_r], to each expert i's; weights up to `negligible` are left out. */
+moe_status moe_gather_weighted(moe_gathered *cells, const moe_blocks *blocks, const double *X /* n x d */,
+                               const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m, const double *weights /* n x k */,
+                               double negligible, const moe_interrupt *interrupt);
+/* The sums over divisors[i], NULL for 1, as full matrices. */
+moe_status moe_finish_gathering(moe_gathered *cells, ptrdiff_t k, const ptrdiff_t *divisors, double *sums,
+                                const moe_interrupt *interrupt);
 
 /* ---- orthogonal.c ---- by complete orthogonal factorisation, or by the singular value decomposition */
 

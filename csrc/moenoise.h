@@ -195,11 +195,59 @@ moe_status moe_qda_factor(const double *covariances /* sum d_i^2 */, const moe_b
                           double *inverse_factors /* sum d_i^2 */, double *log_determinants /* k */,
                           ptrdiff_t *failed, const moe_interrupt *interrupt);
 
+/* What turns a row into the experts' scores. */
+typedef struct {
+    const double *inverse_factors; /* sum d_i^2 */
+    const double *constants;       /* k */
+    double noise_precision;
+} moe_gate;
+
 /* scores[r, i] = constants[i] - 1/2 ||L_i^-1 x_i||^2 + 1/2 noise_precision ||x_i||^2, x_i block i of row r. */
 size_t moe_qda_scores_workspace(const moe_blocks *blocks);
-moe_status moe_qda_scores(const double *X /* n x d */, ptrdiff_t n, const moe_blocks *blocks,
-                          const double *inverse_factors /* sum d_i^2 */, const double *constants /* k */,
-                          double noise_precision, double *scores /* n x k */, double *workspace,
-                          const moe_interrupt *interrupt);
+moe_status moe_qda_scores(const double *X /* n x d */, ptrdiff_t n, const moe_blocks *blocks, const moe_gate *gate,
+                          double *scores /* n x k */, double *workspace, const moe_interrupt *interrupt);
+
+/* ---- mixtures of linear experts ------------------------------------------------------------------------ */
+
+/* Expert i predicts mean_ij = intercepts[i, j] + x_i' (row j of its coef), with errors of variance spreads[i, j]. */
+typedef struct {
+    ptrdiff_t m;
+    const double *coef;       /* m d: the experts' m x d_i, one after the other */
+    const double *intercepts; /* k x m */
+    const double *spreads;    /* k x m, or NULL */
+} moe_experts;
+
+/* response_j = sum_i q_i mean_ij with q the softmax of the row's scores, or with `hard` the mean of the expert of the
+ * largest score, the first of equals; variance_j = sum_i q_i (spreads_ij + (mean_ij - response_j)^2), without spreads
+ * not computed. A row with a score that is not finite has a response of NaN. A row's bits depend on nothing else. */
+size_t moe_mixture_predict_workspace(const moe_blocks *blocks, ptrdiff_t m);
+moe_status moe_mixture_predict(const double *X /* n x d */, ptrdiff_t n, const moe_blocks *blocks, const moe_gate *gate,
+                               const moe_experts *experts, int hard, double *response /* n x m */,
+                               double *variance /* n x m */, double *workspace, const moe_interrupt *interrupt);
+
+/* The same from given q. An expert of weight 0 is not evaluated; a weight that is not finite travels. */
+size_t moe_combine_experts_workspace(const moe_blocks *blocks, ptrdiff_t m);
+moe_status moe_combine_experts(const double *X /* n x d */, ptrdiff_t n, const moe_blocks *blocks,
+                               const double *posterior /* n x k */, const moe_experts *experts, int hard,
+                               double *response /* n x m */, double *variance /* n x m */, double *workspace,
+                               const moe_interrupt *interrupt);
+
+/* moments: sum_r posterior[r, i] z z' with z = [x_i, 1, Y_r], one expert's after the other, for weights that are not
+ * negative. */
+size_t moe_moments_size(const moe_blocks *blocks, ptrdiff_t m);
+size_t moe_weighted_moments_workspace(const moe_blocks *blocks, ptrdiff_t m);
+moe_status moe_weighted_moments(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m,
+                                const moe_blocks *blocks, const double *posterior /* n x k */,
+                                double *moments /* sum (d_i + 1 + m)^2 */, double *workspace,
+                                const moe_interrupt *interrupt);
+
+/* One pass of expectation maximisation: posterior = softmax of h_i = score_i + log N(Y_r; mean_i, (F_i'F_i)^-1), F_i
+ * lower triangular with a positive diagonal; its moments, and log_likelihood = sum_r log sum_i exp h_i. */
+size_t moe_mixture_moments_workspace(const moe_blocks *blocks, ptrdiff_t m);
+moe_status moe_mixture_moments(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n,
+                               const moe_blocks *blocks, const moe_gate *gate, const moe_experts *experts,
+                               const double *response_factors /* k x m x m */,
+                               double *moments /* sum (d_i + 1 + m)^2 */, double *posterior /* n x k */,
+                               double *log_likelihood, double *workspace, const moe_interrupt *interrupt);
 
 #endif

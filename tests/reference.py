@@ -6,6 +6,8 @@ NumPy's transcendental functions instead of polynomials.
 """
 
 import numpy as np
+import scipy.special
+import scipy.stats
 
 METHOD_AUTO, METHOD_NORMAL, METHOD_ORTHOGONAL, METHOD_SVD = range(4)
 
@@ -246,6 +248,71 @@ def qda_scores(X, block_sizes, inverse_factors, constants, noise_precision):
         distance = ((own @ inverse.T) ** 2).sum(axis=1)
         scores[:, i] = constants[i] - distance / 2 + noise_precision * (own**2).sum(axis=1) / 2
     return scores
+
+
+# ---- mixtures of linear experts ----------------------------------------------------------------------------------
+
+
+def _means(X, block_sizes, coef, intercepts):
+    """(n, k, m): what each expert predicts."""
+    m = intercepts.shape[1]
+    each = np.split(coef, m * np.cumsum(block_sizes)[:-1])
+    products = [X[:, block] @ own.reshape(m, -1).T for block, own in zip(_blocks(block_sizes), each)]
+    return np.stack(products, axis=1) + intercepts
+
+
+def mixture_predict(X, block_sizes, inverse_factors, constants, noise_precision, coef, intercepts, spreads, hard):
+    """(response (n, m), variance (n, m) or None) by the softmax of `qda_scores`; NaN where a score is not finite."""
+    scores = qda_scores(X, block_sizes, inverse_factors, constants, noise_precision)
+    posterior = scipy.special.softmax(scores, axis=1)
+    response, variance = combine_experts(X, block_sizes, posterior, coef, intercepts, spreads, False)
+    if hard:
+        means = _means(X, block_sizes, coef, intercepts)
+        response, variance = _by_the_chosen(means, posterior, scores.argmax(axis=1), spreads)
+    response[~np.isfinite(scores).all(axis=1)] = np.nan
+    return response, variance
+
+
+def combine_experts(X, block_sizes, posterior, coef, intercepts, spreads, hard):
+    """(response (n, m), variance (n, m) or None) by given weights."""
+    means = _means(X, block_sizes, coef, intercepts)
+    if hard:
+        return _by_the_chosen(means, posterior, posterior.argmax(axis=1), spreads)
+    response = np.einsum("ri,rij->rj", posterior, means)
+    return response, _mixed_spreads(means, posterior, response, spreads)
+
+
+def _by_the_chosen(means, posterior, chosen, spreads):
+    response = means[np.arange(len(means)), chosen]
+    return response, _mixed_spreads(means, posterior, response, spreads)
+
+
+def _mixed_spreads(means, posterior, response, spreads):
+    """The mean square of a draw's distance from the response: within the experts, and between them."""
+    if spreads is None:
+        return None
+    return np.einsum("ri,rij->rj", posterior, spreads + (means - response[:, None]) ** 2)
+
+
+def mixture_moments(X, Y, block_sizes, inverse_factors, constants, noise_precision, coef, intercepts, response_factors):
+    """(moments flat, posterior (n, k), log likelihood) from the normal density of the responses."""
+    scores = qda_scores(X, block_sizes, inverse_factors, constants, noise_precision)
+    means = _means(X, block_sizes, coef, intercepts)
+    joint = scores.copy()
+    for i, factor in enumerate(np.tril(response_factors)):
+        covariance = np.linalg.inv(factor.T @ factor)
+        joint[:, i] += np.atleast_1d(scipy.stats.multivariate_normal(cov=covariance).logpdf(Y - means[:, i]))
+    posterior = scipy.special.softmax(joint, axis=1)
+    return weighted_moments(X, Y, posterior, block_sizes), posterior, scipy.special.logsumexp(joint, axis=1).sum()
+
+
+def weighted_moments(X, Y, posterior, block_sizes):
+    """Expert i's sum over rows of posterior[r, i] z z', z = [x_i, 1, Y_r], one after the other."""
+    moments = []
+    for i, block in enumerate(_blocks(block_sizes)):
+        Z = np.hstack([X[:, block], np.ones((len(X), 1)), Y])
+        moments.append((Z.T @ (posterior[:, i, None] * Z)).ravel())
+    return np.concatenate(moments)
 
 
 # ---- comparing ---------------------------------------------------------------------------------------------------

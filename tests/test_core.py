@@ -21,6 +21,7 @@ Y = np.ones((4, 1))
 V4, V3 = np.ones(4), np.ones(3)
 EXPERT = np.array([0, 1, 0, 1])
 BLOCKS = np.array([1, 2])
+PER_EXPERT, WEIGHTS = np.ones((2, 1)), np.full((4, 2), 0.5)
 SQUARES = np.eye(3).ravel()[[0, 4, 5, 7, 8]].copy()
 
 # One good call of every function; the nonsense below is put in the place of each argument in turn.
@@ -43,13 +44,20 @@ GOOD = {
     "block_covariance": (X, EXPERT, BLOCKS),
     "qda_factor": (SQUARES, BLOCKS),
     "qda_scores": (X, BLOCKS, SQUARES, np.ones(2), 1.0),
+    "mixture_predict": (X, BLOCKS, SQUARES, np.ones(2), 1.0, V3, PER_EXPERT, PER_EXPERT, True),
+    "combine_experts": (X, BLOCKS, WEIGHTS, V3, PER_EXPERT, PER_EXPERT, False),
+    "mixture_moments": (X, Y, BLOCKS, SQUARES, np.ones(2), 1.0, V3, PER_EXPERT, np.ones((2, 1, 1))),
+    "weighted_moments": (X, Y, WEIGHTS, BLOCKS),
     "blas_info": (),
     "instruction_set": (),
     "instruction_sets": (),
     "all_finite": (V4,),
 }
 
-FREE_LENGTH = {("block_design", 5), ("learning_curve", 2), ("block_learning_curve", 4), ("qda_scores", 0)}
+FREE_LENGTH = {
+    ("block_design", 5), ("learning_curve", 2), ("block_learning_curve", 4), ("qda_scores", 0), ("mixture_predict", 0),
+}  # fmt: skip
+MAY_BE_NONE = {("mixture_predict", 7), ("combine_experts", 5)}
 FREE_SHAPE = {("all_finite", 0)}
 NOT_ARRAYS = [None, "nonsense", object(), [1.0, 2.0], {}]
 
@@ -76,6 +84,8 @@ def nonsense():
     for name, arguments in GOOD.items():
         for i, good in enumerate(arguments):
             bad = [*NOT_ARRAYS, *(bad_arrays(good) if isinstance(good, np.ndarray) else [])]
+            if (name, i) in MAY_BE_NONE:
+                bad.remove(None)
             if isinstance(good, int) and not isinstance(good, bool):
                 bad += [2**64, -(2**70), 0.5]
             if (name, i) in FREE_SHAPE:
@@ -236,6 +246,10 @@ LONG = {
     "psd_factor": "_core.psd_factor(np.ascontiguousarray(np.eye(6000) + 0.1))",
     "lstsq-normal": "_core.lstsq(tall, np.ones((60000, 1)), -1.0, 1)",
     "lstsq-orthogonal": "_core.lstsq(tall, np.ones((60000, 1)), -1.0, 2)",
+    "mixture_moments": "_core.mixture_moments(tall, np.ones((60000, 1)), np.array([800]), np.eye(800).ravel(), "
+                       "np.ones(1), 1.0, np.ones(800), np.ones((1, 1)), np.ones((1, 1, 1)))",
+    "mixture_predict": "_core.mixture_predict(tall, np.array([800]), np.eye(800).ravel(), np.ones(1), 1.0, "
+                       "np.ones(80_000), np.ones((1, 100)), np.ones((1, 100)), False)",
     "balanced": "_core.balanced_assignment(np.full(1000, 0.001), 10**7)",
 }
 
@@ -273,6 +287,8 @@ def test_twelve_threads_give_the_bits_of_one():
     def work():
         covariances, _, _ = _core.block_covariance(X, expert, blocks)
         factors, _ = _core.qda_factor(covariances, blocks)
+        gate, linear = (blocks, factors, np.zeros(4), 1.0), (np.ones(40), np.zeros((4, 1)), np.ones((4, 1)))
+        moments, posterior, _ = _core.mixture_moments(X, y[:, None].copy(), *gate, *linear[:2], np.ones((4, 1, 1)))
         arrays = [
             _core.lstsq(X, y[:, None], -1.0, 0)[0],
             _core.lstsq(X[:30], y[:30, None], -1.0, 2)[0],
@@ -281,7 +297,11 @@ def test_twelve_threads_give_the_bits_of_one():
             _core.block_learning_curve(X, y, expert, blocks, sizes),
             *_core.gradient_descent(X, y, np.zeros(40), 50, 1e-3, 0.0)[:2],
             *_core.reduced_descent(X, y, np.zeros(40), 50, 1e-3, 0.0, *_core.tridiagonal(X)),
-            _core.qda_scores(X, blocks, factors, np.zeros(4), 1.0),
+            _core.qda_scores(X, *gate),
+            *_core.mixture_predict(X, *gate, *linear, False),
+            *_core.combine_experts(X, blocks, posterior, *linear, True),
+            moments,
+            _core.weighted_moments(X, y[:, None].copy(), posterior, blocks),
         ]
         return b"".join(array.tobytes() for array in arrays)
 

@@ -1,27 +1,8 @@
 /* Adds the share of some rows to the gradient of least squares, reading them from memory once. */
-#include "lanes.h"
+#include "products.h"
 
-/* A few rows at a time:  r = X_p b - y_p  while they stream in, then  gradient += X_p' r  while they are in the cache.
- * Several rows make several streams, which memory serves faster than one. */
-enum { MOST_ROWS = 8 };
-
-/* The products of `rows` rows with coef; the caller's `rows` is a constant, so that the loops over it unroll. */
-static inline __attribute__((always_inline)) void multiply_rows(const int rows, const double *X, ptrdiff_t d,
-                                                                const double *coef, double *products)
-{
-    lanes sums[MOST_ROWS] = {{0}};
-    ptrdiff_t j = 0;
-    for (; j + LANES <= d; j += LANES) {
-        const lanes b = load(coef + j);
-        for (int row = 0; row < rows; row++)
-            sums[row] = fused(load(X + row * d + j), b, sums[row]);
-    }
-    for (int row = 0; row < rows; row++)
-        products[row] = total(sums[row]);
-    for (; j < d; j++)
-        for (int row = 0; row < rows; row++)
-            products[row] += X[row * d + j] * coef[j];
-}
+/* A few rows at a time:  r = X_p b - y_p  while they stream in, then  gradient += X_p' r  while they are in the
+ * cache. */
 
 /* gradient += X' residual, from the columns that were read last, and are nearest, to the first. */
 static inline __attribute__((always_inline)) void add_rows(const int rows, const double *X, ptrdiff_t d,
@@ -49,7 +30,7 @@ static inline __attribute__((always_inline)) void pass_rows(const int rows, cons
                                                             const double *coef, ptrdiff_t d, double *gradient,
                                                             double *residual)
 {
-    multiply_rows(rows, X, d, coef, residual);
+    multiply_rows(rows, X, d, d, coef, residual);
     for (int row = 0; row < rows; row++)
         residual[row] -= y[row];
     add_rows(rows, X, d, residual, gradient);

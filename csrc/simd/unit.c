@@ -4,8 +4,10 @@
 #include "narrow.h"
 #include "norm.h"
 #include "normal.h"
+#include "products.h"
 #include "reflect.h"
 #include "single.h"
+#include "softmax.h"
 #include "triangular.h"
 #include "whiten.h"
 
@@ -21,6 +23,7 @@ const moe_unit TABLE(MOE_UNIT) = {
     .name = QUOTED(MOE_UNIT),
     .all_finite = all_finite,
     .add_gradient = add_gradient,
+    .row_products = row_products,
     .philox = philox,
     .uniform = uniform,
     .normal = normal,
@@ -36,4 +39,5 @@ const moe_unit TABLE(MOE_UNIT) = {
     .scale_to_single = scale_to_single,
     .sum_of_squares = sum_of_squares,
     .whitened_squares = whitened_squares,
+    .softmax = softmax,
 };
