@@ -1,7 +1,8 @@
 """Closed forms and asymptotic equivalents for the noisy block model.
 
-Nothing here draws, fits or calls the C core: these are the numbers that simulation is judged by. Where the paper's
-formula is wrong the function takes ``form="printed"`` or ``form="corrected"`` (the default).
+Nothing here fits or calls a kernel of the C core: these are the numbers that simulation is judged by. Where the
+paper's formula is wrong the function takes ``form="printed"`` or ``form="corrected"`` (the default). One integral has
+no closed form: `soft_risk` draws, from NumPy's generator rather than the package's.
 """
 
 from .bayes import Risks, bayes_dense, bayes_sparse, generalization, risk
@@ -10,11 +11,14 @@ from .descent import Convergence, Edges, convergence, singular_edges
 from .expert_samples import expert_excess_distribution, expert_risk
 from .noise_shift import crossover_noise, robustness, robustness_condition
 from .routing_errors import misrouted_risk, misrouting
+from .soft_routing import RiskEstimate, SoftRisks, soft_risk
 
 __all__ = [
     "Convergence",
     "Edges",
+    "RiskEstimate",
     "Risks",
+    "SoftRisks",
     "bayes_dense",
     "bayes_sparse",
     "convergence",
@@ -30,4 +34,5 @@ __all__ = [
     "robustness",
     "robustness_condition",
     "singular_edges",
+    "soft_risk",
 ]
