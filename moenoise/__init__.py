@@ -16,10 +16,13 @@ _LAZY = {
     "QDARouter": "router",
     "DenseRegressor": "estimators",
     "ExpertsRegressor": "estimators",
+    "BayesPredictor": "bayes_predictor",
+    "fit_block_model": "fitting",
     "reproduce": "reproduction",
 }
 
 __all__ = [
+    "BayesPredictor",
     "BlockModel",
     "DenseRegressor",
     "ExpertsRegressor",
@@ -27,6 +30,7 @@ __all__ = [
     "__version__",
     "block_learning_curve",
     "block_lstsq",
+    "fit_block_model",
     "gradient_descent",
     "learning_curve",
     "lstsq",

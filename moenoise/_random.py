@@ -18,6 +18,7 @@ class Stream(enum.IntEnum):
     COEFFICIENTS = 0xF0000003
     LEFT_VECTORS = 0xF0000004
     RIGHT_VECTORS = 0xF0000005
+    STARTS = 0xF0000006
 
 
 def philox_key(rng):

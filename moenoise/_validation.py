@@ -7,6 +7,7 @@ naming the argument and what was expected. Nothing here writes to its input.
 
 import math
 import numbers
+import os
 
 import numpy as np
 
@@ -137,6 +138,13 @@ def as_integer(value, name, *, low=None, high=None):
     if high is not None and integer > high:
         raise ValueError(f"{name} must be at most {high}, got {integer}")
     return integer
+
+
+def as_jobs(value, name="jobs"):
+    """A number of threads; None: as many as this process may use cores."""
+    if value is not None:
+        return as_integer(value, name, low=1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def as_integer_vector(value, name):

@@ -79,13 +79,14 @@ def _list(arguments):
 
     for name in claims.NAMES:
         claim = claims.get(name)
-        print(f"{name:<12}{claim.place}\n{'':<12}{claim.statement}")
+        print(f"{name:<18}{claim.place}\n{'':<18}{claim.statement}")
     return 0
 
 
 def _reproduce(arguments):
+    from ._validation import as_jobs
     from .report import Report, prepare_folder
-    from .reproduction import available_cores, claim_names, fill
+    from .reproduction import claim_names, fill
 
     try:
         names = claim_names(arguments.claims or None)
@@ -96,7 +97,7 @@ def _reproduce(arguments):
         arguments.error(f"--out: cannot write to {arguments.out}: {error.strerror or error}")
     report = Report(arguments.preset, arguments.seed)
     try:
-        fill(report, names, out, arguments.jobs or available_cores(), progress=True)
+        fill(report, names, out, as_jobs(arguments.jobs), progress=True)
     except KeyboardInterrupt:
         _leave_interrupted(report, names, out)
     print(report.table())

@@ -1,13 +1,12 @@
 """Run the paper's claims."""
 
 import difflib
-import os
 import sys
 import time
 
 from . import claims as registry
 from ._random import philox_key
-from ._validation import as_choice, as_integer, as_list
+from ._validation import as_choice, as_integer, as_jobs, as_list
 from .claims.base import Run
 from .report import Outcome, Report, prepare_folder
 
@@ -54,7 +53,7 @@ def reproduce(claims=None, preset="quick", out=None, rng=0, progress=True, *, jo
     ['claim', 'quantity', 'setting']
     """
     names = claim_names(claims)
-    jobs = available_cores() if jobs is None else as_integer(jobs, "jobs", low=1)
+    jobs = as_jobs(jobs)
     seed = as_integer(rng, "rng", low=0) if hasattr(rng, "__index__") else philox_key(rng)
     report = Report(as_choice(preset, "preset", PRESETS), seed)
     fill(report, names, None if out is None else prepare_folder(out), jobs, progress)
@@ -72,11 +71,6 @@ def claim_names(claims):
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(f"claims must be names among {', '.join(registry.NAMES)}; got {name!r}{hint}")
     return [name for name in registry.NAMES if name in wanted]
-
-
-def available_cores():
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fill(report, names, out, jobs, progress):

@@ -1,6 +1,7 @@
 """The quadratic discriminant router: which expert does a noisy row belong to?"""
 
 import numpy as np
+import scipy.linalg
 import scipy.special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -10,6 +11,10 @@ from ._estimating import as_features, unchanged_on_error
 from .model import BlockModel
 
 FORMS = ("corrected", "printed")
+
+# Where the inputs are cleaner than in training a covariance keeps this share of its least eigenvalue, so that no
+# coefficient grows more than tenfold.
+LEAST_SHARE = 0.1
 
 
 class QDARouter(ClassifierMixin, BaseEstimator):
@@ -100,12 +105,37 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         """
         if not isinstance(model, BlockModel):
             raise TypeError(f"model must be a BlockModel, got {type(model).__name__}")
-        router = cls(model.block_sizes, noise_variance=model.noise_variance, priors=model.probabilities, form=form)
-        router._check_parameters(model.d)
         covariances = [covariance + model.noise_variance * np.eye(len(covariance)) for covariance in model.covariances]
-        router.n_features_in_ = model.d
-        router._set_fit(covariances, model.noise_variance, model.probabilities)
+        return cls._from_moments(covariances, model.noise_variance, model.probabilities, form=form)
+
+    @classmethod
+    def _from_moments(cls, covariances, noise_variance, priors, *, form="corrected", shrinkage=0.0):
+        """The fitted router of given ``C_i``, noise variance and priors; `shrinkage` is what they went through."""
+        block_sizes = np.array([len(covariance) for covariance in covariances], dtype=np.intp)
+        router = cls(block_sizes, noise_variance=noise_variance, priors=priors, form=form, shrinkage=shrinkage)
+        router._check_parameters(block_sizes.sum())
+        router.n_features_in_ = int(block_sizes.sum())
+        router._set_fit(covariances, noise_variance, priors)
         return router
+
+    def _changed(self, change):
+        """The fitted router for noise whose variance, per entry, has changed by that much."""
+        if change == 0 or self.noise_variance_ is None:
+            return self
+        covariances = [covariance + change * np.eye(len(covariance)) for covariance in self.covariances_]
+        return self._from_moments(covariances, self.noise_variance_ + change, self.priors_, form=self.form,
+                                  shrinkage=self.shrinkage)
+
+    def _least_change(self):
+        """The lowest change of the noise variance that leaves it, and all ``C_i``, positive with something to spare."""
+        if self.noise_variance_ is None:
+            return -np.inf
+        return -(1 - LEAST_SHARE) * min(self.noise_variance_, *map(least_eigenvalue, self.covariances_))
+
+    @property
+    def _gate(self):
+        """(inverse factors, constants, noise precision): what the kernels need to score rows."""
+        return self._inverse_factors, self._constants, self._noise_precision
 
     def fit(self, X, expert):
         """Estimate the covariances, and the noise variance and priors where they are not given.
@@ -140,7 +170,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             if not (np.isfinite(flat).all() and np.isfinite(off_block)):  # each entry of X is in one of them, squared
                 _validation.check_finite(X, "X")
                 raise ValueError("X must have entries whose squares do not overflow")
-            covariances = [_shrink(covariance, self.shrinkage) for covariance in _split_squares(flat, block_sizes)]
+            covariances = [_shrink(covariance, self.shrinkage) for covariance in split_squares(flat, block_sizes)]
             noise_variance = self.noise_variance
             if noise_variance is None and k > 1:
                 noise_variance = off_block / (counts @ (X.shape[1] - block_sizes))
@@ -246,7 +276,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         X = as_features(self, X, finite=k == 1)
         if k == 1:
             return np.zeros((len(X), 1))
-        scores = _core.qda_scores(X, self._block_sizes, self._inverse_factors, self._constants, self._noise_precision)
+        scores = _core.qda_scores(X, self._block_sizes, *self._gate)
         if not np.isfinite(scores).all():  # each entry of X is in one of them, squared
             _validation.check_finite(X, "X")
             raise ValueError("X must have entries whose squares, over the variances, do not overflow")
@@ -263,7 +293,12 @@ def _check_enough_rows(counts, block_sizes):
         )
 
 
-def _split_squares(flat, block_sizes):
+def least_eigenvalue(covariance):
+    """Of a symmetric matrix."""
+    return scipy.linalg.eigvalsh(covariance, subset_by_index=[0, 0])[0]
+
+
+def split_squares(flat, block_sizes):
     """The k square matrices stored one after the other."""
     pieces = np.split(flat, np.cumsum(block_sizes**2)[:-1])
     return [piece.reshape(size, size) for piece, size in zip(pieces, block_sizes)]
