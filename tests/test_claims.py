@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from moenoise import QDARouter, claims, theory
-from moenoise.claims import base, table_2
+from moenoise.claims import base, soft_routing, table_2
 from moenoise.claims.base import Estimate, Run, compare, compare_scores, verdict
 
 NAMES = [name for name in claims.NAMES if name != "digits"]  # that one has tests of its own
@@ -151,6 +151,7 @@ def test_corrected_formulas_hold(name):
         ("figure-3", {"dense - experts' excess risk, at least 0"}),
         ("table-2", {"experts' error (MoE column)", "dense error - drop (clean error), at least 0",
                      "dense column: rise of the slope of s^2 / error, at most 0"}),
+        ("soft-routing", set()),
     ],
 )
 def test_what_fails_as_printed(name, failing):
@@ -250,6 +251,52 @@ def test_a_wrong_formula_is_caught(name, factor, monkeypatch):
     assert any(record.corrected_verdict == "fails" for record in records)
 
 
+def soft_routing_failures():
+    """Quantities that fail in the soft-routing claim, measured anew."""
+    claim = claims.get("soft-routing")
+    with Run(0, 2) as run:
+        run.begin("soft-routing")
+        records, _ = claim.measure(run, **claim.presets["quick"])
+    return {record.quantity for record in records if record.corrected_verdict == "fails"}
+
+
+def test_wrong_risks_of_routing_are_caught(monkeypatch):
+    right = theory.soft_risk
+
+    def wrong(*args, **options):
+        risks = right(*args, **options)
+        return risks._replace(soft=risks.soft._replace(value=1.05 * risks.soft.value),
+                              hard=risks.hard._replace(value=0.95 * risks.hard.value))
+
+    monkeypatch.setattr(theory, "soft_risk", wrong)
+    failures = soft_routing_failures()
+    assert {"soft risk, simulated / theory's", "hard risk, simulated / theory's"} <= failures
+    assert not any(quantity.startswith(("oracle", "dense")) for quantity in failures)
+
+
+def test_a_gate_for_another_noise_is_caught(monkeypatch):
+    """Soft routing made for a quarter of the noise: its risk is not theory's, and dense wins somewhere."""
+    from moenoise.bayes_predictor import BayesPredictor
+
+    def mistaken(model, routing):
+        noise_variance = model.noise_variance / 4 if routing == "soft" else model.noise_variance
+        return BayesPredictor(dataclasses.replace(model, noise_variance=noise_variance), routing=routing)
+
+    monkeypatch.setattr("moenoise.bayes_predictor.BayesPredictor", mistaken)
+    failures = soft_routing_failures()
+    assert {"soft risk, simulated / theory's", "(soft - dense risk) / response variance, at most 0"} <= failures
+    assert "hard risk, simulated / theory's" not in failures
+
+
+def test_crossing_of_soft_routing():
+    values = np.array([[0.2, 0.01], [-0.1, 0.02]])
+    scale, error = soft_routing.crossing(np.log([1.0, 8.0]), values)
+    assert scale == pytest.approx(4.0)  # two thirds of the way, in log scale
+    draws = values[:, :1] + values[:, 1:] * np.random.default_rng(0).standard_normal((2, 20_000))
+    roots = [soft_routing.crossing(np.log([1.0, 8.0]), [(first, 0), (second, 0)])[0] for first, second in draws.T]
+    assert error == pytest.approx(np.std(roots), rel=0.1)
+
+
 def test_a_wrong_edge_is_caught(monkeypatch):
     right = theory.convergence
 
@@ -264,7 +311,7 @@ def test_a_wrong_edge_is_caught(monkeypatch):
     assert any(record.corrected_verdict == "fails" for record in records)
 
 
-@pytest.mark.parametrize("name", ["theorem-1", "theorem-4", "theorem-5", "figure-3"])
+@pytest.mark.parametrize("name", ["theorem-1", "theorem-4", "theorem-5", "figure-3", "soft-routing"])
 def test_records_do_not_depend_on_the_number_of_jobs(name):
     alone = [dataclasses.asdict(record) for record in quick(name, jobs=1)[0]]
     assert [dataclasses.asdict(record) for record in quick(name, jobs=3)[0]] == alone

@@ -1,10 +1,11 @@
-"""The paper's claims, one file each: what it says, how it is measured, the verdict."""
+"""The claims, the paper's and those beyond it, one file each: what it says, how it is measured, the verdict."""
 
 import importlib
 from functools import cache
 
 # The order of the report.
-NAMES = ("theorem-1", "theorem-2", "theorem-3", "theorem-4", "theorem-5", "figure-3", "table-2", "digits")
+NAMES = ("theorem-1", "theorem-2", "theorem-3", "theorem-4", "theorem-5", "figure-3", "table-2", "soft-routing",
+         "digits")
 
 
 @cache
