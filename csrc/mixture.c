@@ -100,7 +100,8 @@ static void mix_spreads(const panel *p, ptrdiff_t k, ptrdiff_t m, ptrdiff_t j, p
         const double *weight = p->weights + i * MOE_PANEL, *mean = p->means + (i * m + j) * MOE_PANEL;
         for (ptrdiff_t r = 0; r < rows; r++) {
             const double deviation = mean[r] - p->response[r];
-            variance[r] += weight[r] * (spreads[i * m + j] + deviation * deviation);
+            const double part = weight[r] * (spreads[i * m + j] + deviation * deviation);
+            variance[r] += weight[r] == 0.0 ? 0.0 : part; /* a mean that is not needed may overflow */
         }
     }
 }

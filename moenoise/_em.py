@@ -18,6 +18,7 @@ import scipy.linalg
 
 from . import _core
 from ._random import Stream, philox_key
+from .router import NEVER
 
 PANEL = 2048
 """Rows of one task at least, whatever the number of threads: sums have the same bits for any."""
@@ -25,9 +26,6 @@ MOST_PANELS = 64
 
 FLOOR = 1e-8
 """Least variance of responses around an expert, over their mean square: an exact response has no likelihood."""
-
-NEVER = -1e300
-"""Log-probability of an expert that has died: its exponential is 0."""
 
 SMOOTHING = 0.1
 """Share of each row that a start gives to all experts alike, so that none begins with too few rows."""
@@ -52,7 +50,7 @@ class Parameters(NamedTuple):
     intercepts: np.ndarray
     """(k, m)"""
     errors: np.ndarray
-    """(k, m, m) covariances of the responses around the experts' predictions."""
+    """(k, m, m) covariances of the responses around the experts' predictions; as densities they have a floor."""
     moments: list
     """k arrays (d_i + 1 + m, d_i + 1 + m): the weighted sums of products of [x_i, 1, y] behind all these."""
 
@@ -98,8 +96,13 @@ class Problem:
         self.fit_intercept, self.noise_variance, self.pool, self.jobs = fit_intercept, noise_variance, pool, jobs
         rows = max(PANEL, math.ceil(len(X) / MOST_PANELS))
         self.panels = [slice(begin, begin + rows) for begin in range(0, len(X), rows)]
-        self.squares = math.fsum(np.einsum("ij,ij->i", X, X))
-        self.scales = np.sqrt(np.where((Y != 0).any(axis=0), (Y**2).mean(axis=0), 1.0))
+        with np.errstate(over="ignore"):
+            self.squares = math.fsum(np.einsum("ij,ij->i", X, X))
+            mean_squares = (Y**2).mean(axis=0)
+        for name, value in (("X", self.squares), ("y", mean_squares)):
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} must have entries whose squares, summed, do not overflow")
+        self.scales = np.sqrt(np.where(mean_squares > 0, mean_squares, 1.0))
 
     @property
     def k(self):
@@ -108,8 +111,8 @@ class Problem:
     def energies(self):
         """(n, k) mean square of each block of each row."""
         starts = np.cumsum(self.block_sizes) - self.block_sizes
-        parts = self.pool.map(lambda rows: np.add.reduceat(self.X[rows] ** 2, starts, axis=1), self.panels)
-        return np.concatenate(list(parts)) / self.block_sizes
+        energies = [np.add.reduceat(self.X[rows] ** 2, starts, axis=1) for rows in self.panels]
+        return np.concatenate(energies) / self.block_sizes
 
     def weighted_moments(self, posterior):
         """k moments, for given posterior probabilities (n, k)."""
@@ -120,7 +123,7 @@ class Problem:
 
     def expectation(self, parameters):
         """(moments, posterior, log-likelihood) of one pass over the rows."""
-        gate, factors = self._gate(parameters), np.linalg.inv(np.linalg.cholesky(parameters.errors))
+        gate, factors = self._gate(parameters), np.linalg.inv(np.linalg.cholesky(self._bounded(parameters.errors)))
         coef = np.concatenate([block.T.ravel() for block in parameters.coef])
         posterior = np.empty((len(self.X), self.k))
 
@@ -137,8 +140,6 @@ class Problem:
 
     def maximisation(self, moments, before=None):
         """The `Parameters` of given moments; an expert with too few rows dies, and one that has died stays dead."""
-        if not all(np.isfinite(moment).all() for moment in moments):
-            raise ValueError("X must have entries whose squares, summed, do not overflow, and so must y")
         m, least = self.Y.shape[1], 2 + int(self.fit_intercept)
         sizes, counts = self.block_sizes, np.array([g[d, d] for g, d in zip(moments, self.block_sizes)])
         alive = counts >= sizes + least
@@ -152,7 +153,7 @@ class Problem:
             try:
                 coef[i], intercepts[i], errors[i] = self._regression(moments[i], sizes[i])
             except scipy.linalg.LinAlgError:
-                raise Degenerate(f"the covariance of expert {i} is not positive definite") from None
+                raise _singular(i) from None
         probabilities = np.where(alive, counts, 0.0)
         return Parameters(covariances, noise_variance, probabilities / probabilities.sum(), coef, intercepts, errors,
                           moments)
@@ -167,16 +168,17 @@ class Problem:
             T = T - np.outer(sums[d + 1:], sums[d + 1:]) / count
         coef = scipy.linalg.cho_solve(scipy.linalg.cho_factor(S, lower=True), B)
         intercepts = (sums[d + 1:] - sums[:d] @ coef) / count if self.fit_intercept else np.zeros(len(T))
-        return coef, intercepts, self._bounded((T - B.T @ coef) / count)
+        return coef, intercepts, (T - B.T @ coef) / count
 
     def _bounded(self, errors):
-        """The likeliest covariance (m, m) of errors whose mean products are given that is no less than the floor.
+        """The likeliest covariances (k, m, m) of errors whose mean products are given that are not below the floor.
 
         In the scale of the responses: the same eigenvectors, with eigenvalues of at least `FLOOR`.
         """
-        scaled = errors / np.outer(self.scales, self.scales)
-        values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
-        return (vectors * np.maximum(values, FLOOR)) @ vectors.T * np.outer(self.scales, self.scales)
+        scales = np.outer(self.scales, self.scales)
+        scaled = errors / scales
+        values, vectors = np.linalg.eigh((scaled + scaled.swapaxes(1, 2)) / 2)
+        return (vectors * np.maximum(values, FLOOR)[:, None]) @ vectors.swapaxes(1, 2) * scales
 
     def _noise_variance(self, moments, counts, alive):
         if self.noise_variance is not None:
@@ -186,7 +188,7 @@ class Problem:
         own = sum(np.trace(moments[i][:d, :d]) for i, d in enumerate(self.block_sizes) if alive[i])
         entries = len(self.X) * self.X.shape[1] - counts @ np.where(alive, self.block_sizes, 0)
         if not self.squares - own > CANCELLED * self.squares:
-            raise ValueError("noise_variance must be given: all entries of X outside their rows' own blocks are zero")
+            raise ValueError("noise_variance must be given: beside the signal there is too little noise to estimate")
         return (self.squares - own) / entries
 
     def _gate(self, parameters):
@@ -195,7 +197,7 @@ class Problem:
         try:
             factors, log_determinants = _core.qda_factor(flat, self.block_sizes)
         except ValueError as error:
-            raise Degenerate(str(error)) from None
+            raise _singular(str(error).split()[5]) from None
         with np.errstate(divide="ignore"):
             constants = np.maximum(np.log(parameters.probabilities), NEVER)
         constants += 0.5 * self.block_sizes * math.log(parameters.noise_variance) - 0.5 * log_determinants
@@ -203,6 +205,8 @@ class Problem:
 
     def _ordered_sum(self, function):
         """Sum of function(panel) over the panels, in their order, whatever thread was first."""
+        if self.jobs == 1:  # small fits would spend their time on handing over
+            return sum(map(function, self.panels))
         total, pending, panels = 0.0, deque(), iter(self.panels)
         try:
             while True:
@@ -253,11 +257,9 @@ def fit(X, Y, block_sizes, *, n_starts, max_iter, tol, rng, progress, **problem)
     log_likelihoods : (n_starts,) array
         -inf where a covariance became singular.
     """
-    from tqdm.auto import tqdm
-
     key, starts, error = philox_key(rng), [], None
     with (_problem(X, Y, block_sizes, **problem) as data,
-          tqdm(total=n_starts * max_iter, desc="EM", delay=1, leave=False, disable=not progress) as bar):
+          _bar(n_starts * max_iter, progress) as bar):
         energies = data.energies()
         for number in range(n_starts):
             try:
@@ -270,14 +272,31 @@ def fit(X, Y, block_sizes, *, n_starts, max_iter, tol, rng, progress, **problem)
     return max(starts, key=_rank), np.array(likelihoods + [-math.inf] * (n_starts - len(starts)))
 
 
+def _singular(expert):
+    return Degenerate(f"X must have a covariance of full rank in each block, and that of expert {expert} is singular: "
+                      "drop constant, zero and repeated columns, or give more rows")
+
+
 def fit_labelled(X, Y, block_sizes, expert, *, n_starts, max_iter, tol, rng, progress, **problem):
     """The one step to the `Start` of given experts (n,); the settings of the iteration are not needed."""
     posterior = np.zeros((len(X), len(block_sizes)))
     posterior[np.arange(len(X)), expert] = 1.0
+    if problem["noise_variance"] is None:
+        _, counts, off_block = _core.block_covariance(X, expert, block_sizes)
+        problem["noise_variance"] = off_block / (counts @ (X.shape[1] - block_sizes)) or None
     with _problem(X, Y, block_sizes, **problem) as data:
         parameters = data.maximisation(data.weighted_moments(posterior))
         _, _, log_likelihood = data.expectation(parameters)
     return Start(parameters, posterior, np.array([log_likelihood]), True)
+
+
+def _bar(total, progress):
+    """A progress bar for fits of more than a second; the kind is not looked for where none is wanted."""
+    if progress:
+        from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
+    return tqdm(total=total, desc="EM", delay=1, leave=False, disable=not progress)
 
 
 def _rank(start):

@@ -1,18 +1,19 @@
 """Linear experts on feature blocks as fitted or known at one noise, and what they become at another."""
 
-from typing import NamedTuple
+import dataclasses
+import functools
 
 import numpy as np
-import scipy.linalg
 
 from . import _core, _validation
-from .router import LEAST_SHARE, QDARouter, least_eigenvalue
+from .router import LEAST_SHARE, QDARouter
 
 # Rows whose given experts are written out as weights at a time.
 CHUNK = 1 << 16
 
 
-class LinearExperts(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearExperts:
     """k linear predictions, each from its own block of features.
 
     With ``S_i`` the covariance of block i's noisy features in expert i's rows and ``w_i`` the coefficients, noise whose
@@ -32,6 +33,10 @@ class LinearExperts(NamedTuple):
     """(k, m)"""
     error_variances: np.ndarray
     """(k, m) expected squared errors on new rows of the expert; NaN where there are too few rows to tell."""
+    counts: np.ndarray
+    """(k,) of the rows, or the sums of their weights, that all this comes from; inf where it is known."""
+    noise_variance: float | None
+    """Of the features behind all this, per entry; None where it is not known."""
 
     @property
     def blocks(self):
@@ -45,24 +50,35 @@ class LinearExperts(NamedTuple):
         return self.y_means - np.stack([self.X_means[block] @ coef for block, coef in zip(self.blocks, self.coef)])
 
     def least_change(self):
-        """The lowest change of the noise variance that the covariances allow, at most 0."""
-        self._check_covariances()
-        return -(1 - LEAST_SHARE) * max(0.0, min(map(least_eigenvalue, self.covariances)))
+        """The lowest change of the noise variance that the covariances allow, at most 0.
+
+        Cleaner inputs ask for what is left of an eigenvalue of ``S_i`` after a subtraction. Of n rows these are known
+        to a share of about ``2 sqrt(d_i / n)`` (their spread where all true ones are equal), and that share is kept.
+        Nor does the noise variance become negative, where it is known.
+        """
+        shares = np.clip(2 * np.sqrt(self.block_sizes / self.counts), LEAST_SHARE, 1)
+        largest = min((1 - share) * values[0] for share, (values, _) in zip(shares, self.spectra))
+        return -largest if self.noise_variance is None else -min(largest, self.noise_variance)
 
     def changed(self, change):
         """The same experts where the noise variance, per entry, has changed by that much.
 
         The expected squared error grows by ``change w_i' w_i(change)``, which is ``w_i' S_i w_i`` less what the new
-        coefficients explain.
+        coefficients explain. Under the model it falls by no larger share than the noise variance does.
         """
         if change == 0:
             return self
-        self._check_covariances()
-        coef = [_changed_coef(*pair, change) for pair in zip(self.covariances, self.coef)]
-        growth = np.stack([change * (old * new).sum(axis=0) for old, new in zip(self.coef, coef)])
+        coef = [vectors @ (_share(values, change)[:, None] * (vectors.T @ block))
+                for block, (values, vectors) in zip(self.coef, self.spectra)]
+        errors = self.error_variances + [change * (old * new).sum(axis=0) for old, new in zip(self.coef, coef)]
+        if change < 0:
+            # Where the noise variance is not known the least eigenvalue, which it is a part of, is the more cautious.
+            whole = self.noise_variance or [[values[0]] for values, _ in self.spectra]
+            errors = np.maximum(errors, (1 + change / np.array(whole)) * self.error_variances)
         covariances = [covariance + change * np.eye(len(covariance)) for covariance in self.covariances]
-        return self._replace(covariances=covariances, coef=coef,
-                             error_variances=np.maximum(self.error_variances + growth, 0.0))
+        noise_variance = None if self.noise_variance is None else self.noise_variance + change
+        return dataclasses.replace(self, covariances=covariances, coef=coef, error_variances=errors,
+                                   noise_variance=noise_variance)
 
     def predict(self, X, gate, *, hard, with_variance):
         """The response (n, m) and, if asked for, the variance (n, m) of its errors, else None.
@@ -92,16 +108,20 @@ class LinearExperts(NamedTuple):
         responses, variances = zip(*parts)
         return np.concatenate(responses), np.concatenate(variances) if with_variance else None
 
-    def _check_covariances(self):
+    @functools.cached_property
+    def spectra(self):
+        """k pairs: eigenvalues of ``S_i`` in ascending order, 0 where they are to rounding, and eigenvectors."""
         if self.covariances[0] is None:
             raise ValueError("noise must be 'adapt', or noise_variance be given, before the regressor is fitted")
+        return [_eigh(covariance) for covariance in self.covariances]
 
     def checked_variances(self):
         """`error_variances`, or an error where some are not known."""
         for i, variances in enumerate(self.error_variances):
-            if np.isnan(variances).any():
-                raise ValueError(f"return_std must be False: expert {i} had too few rows, for its number of features, "
-                                 "to tell the variance of its errors")
+            if not np.isfinite(variances).all():
+                whose = f"expert {i} had" if len(self.coef) > 1 else "there were"
+                raise ValueError(f"return_std must be False: {whose} too few rows, for the number of features, or too "
+                                 "large responses, to tell the variance of the errors")
         return np.ascontiguousarray(self.error_variances)
 
 
@@ -126,6 +146,12 @@ def _one_hot(expert, k):
     return weights
 
 
-def _changed_coef(covariance, coef, change):
-    changed = covariance + change * np.eye(len(covariance))
-    return scipy.linalg.solve(changed, covariance @ coef, assume_a="pos")
+def _eigh(covariance):
+    values, vectors = np.linalg.eigh(covariance)
+    rounding = len(values) * np.finfo(float).eps * np.abs(values).max()
+    return np.where(values > rounding, values, 0.0), vectors
+
+
+def _share(values, change):
+    """values / (values + change), and 0 where values is."""
+    return np.divide(values, values + change, out=np.zeros_like(values), where=values > 0)

@@ -26,7 +26,8 @@ class NoiseChange(NamedTuple):
     value : float
         A difference of variances, per entry; negative where the batch is cleaner.
     standard_error : float
-        Its standard error (a standard deviation), from the spread of the rows' squared lengths.
+        Its standard error (a standard deviation), from the spread of the rows' squared lengths, in the batch or in
+        training, whichever is the larger.
     """
 
     value: float
@@ -34,17 +35,23 @@ class NoiseChange(NamedTuple):
 
 
 class InputPower(NamedTuple):
-    """The mean squared length of a row, ``E ||x||^2``, and its standard error."""
+    """The squared length of a row, ``||x||^2``: its mean and standard deviation, and the rows they come from."""
 
     mean: float
-    standard_error: float
+    deviation: float
+    rows: float
 
     @classmethod
     def of(cls, X):
-        """As estimated from the rows of X (n, d); the standard error of a single row is infinite."""
-        squares = np.einsum("ij,ij->i", X, X)
-        error = squares.std(ddof=1) / math.sqrt(len(X)) if len(X) > 1 else math.inf
-        return cls(float(squares.mean()), float(error))
+        """As estimated from the rows of X (n, d); the standard deviation of a single row is infinite."""
+        with np.errstate(over="ignore"):
+            squares = np.einsum("ij,ij->i", X, X)
+        largest = squares.max()
+        if not 0 < largest < math.inf:
+            return cls(float(largest), float(largest), len(X))
+        shares = squares / largest  # their squares neither overflow nor vanish
+        deviation = largest * shares.std(ddof=1) if len(X) > 1 else math.inf
+        return cls(float(largest * shares.mean()), float(deviation), len(X))
 
 
 def estimated_change(X, training):
@@ -54,7 +61,12 @@ def estimated_change(X, training):
     long as the signal is distributed as in training.
     """
     batch, d = InputPower.of(X), X.shape[1]
-    return NoiseChange((batch.mean - training.mean) / d, math.hypot(batch.standard_error, training.standard_error) / d)
+    if not math.isfinite(batch.mean - training.mean):
+        raise ValueError("X must have entries whose squares do not overflow, in training as well")
+    # A small batch can lack the rare rows of large power, and then its own spread knows nothing of them.
+    deviation = max(batch.deviation, training.deviation)
+    error = math.hypot(deviation / math.sqrt(batch.rows), training.deviation / math.sqrt(training.rows))
+    return NoiseChange((batch.mean - training.mean) / d, error / d)
 
 
 def believed_change(X, training):
@@ -70,15 +82,12 @@ def believed_change(X, training):
     return change.value if abs(change.value) > STANDARD_ERRORS * change.standard_error else 0.0
 
 
-def limited(change, least, stacklevel=3):
+def limited(change, least, reason, stacklevel=3):
     """The change, but no less than `least`, with a warning where that matters, to the caller's caller by default."""
     if change >= least:
         return change
-    warnings.warn(
-        f"the noise variance is taken as {-least:.3g} below that of training, not {-change:.3g}: beyond that what was "
-        "fitted to noisy inputs does not tell what cleaner ones are like",
-        stacklevel=stacklevel,
-    )
+    warnings.warn(f"the noise variance is taken as {-least:.3g} below that of training, not {-change:.3g}: {reason}",
+                  stacklevel=stacklevel)
     return least
 
 
@@ -132,7 +141,10 @@ class AdaptingMixin:
         True
         """
         check_is_fitted(self)
-        return estimated_change(as_features(self, X), self._power)
+        return estimated_change(self._as_features(X), self._power)
+
+    def _as_features(self, X, *, finite=True):
+        return as_features(self, X, finite=finite)
 
     def _noise_change(self, X, noise_variance):
         """The change to predict with: set, estimated, or none."""

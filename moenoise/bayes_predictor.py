@@ -1,11 +1,12 @@
 """The best prediction of a known block model: experts behind a gate, at any noise."""
 
+import math
+
 import numpy as np
 import scipy.linalg
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from . import _validation
-from ._estimating import as_features
 from ._experts import LinearExperts
 from ._noise import NOISE, AdaptingMixin, InputPower, limited
 from .model import BlockModel
@@ -68,9 +69,13 @@ class BayesPredictor(AdaptingMixin, RegressorMixin, BaseEstimator):
 
     @property
     def _power(self):
-        # Of a row: a mean over experts of the signal's, and the noise's on all features. Known, not estimated.
-        signal = self.model.probabilities @ [np.trace(covariance) for covariance in self.model.covariances]
-        return InputPower(float(signal + self.model.d * self.model.noise_variance), 0.0)
+        # Exact: given the expert the squared length has mean tr C and variance 2 tr C^2, C all features' covariance.
+        model, v = self.model, self.model.noise_variance
+        noisy = [covariance + v * np.eye(len(covariance)) for covariance in model.covariances]
+        means = [np.trace(C) + (model.d - len(C)) * v for C in noisy]
+        mean_squares = [2 * (np.sum(C**2) + (model.d - len(C)) * v**2) + mean**2 for C, mean in zip(noisy, means)]
+        mean = model.probabilities @ means
+        return InputPower(float(mean), math.sqrt(model.probabilities @ mean_squares - mean**2), math.inf)
 
     _one_response = True
 
@@ -95,7 +100,7 @@ class BayesPredictor(AdaptingMixin, RegressorMixin, BaseEstimator):
             Where a parameter has the wrong kind or value, or X the wrong shape.
         """
         self._check_parameters()
-        as_features(self, X)
+        self._as_features(X)
         return self
 
     def predict(self, X, expert=None, *, noise_variance=None, return_std=False):
@@ -133,10 +138,10 @@ class BayesPredictor(AdaptingMixin, RegressorMixin, BaseEstimator):
         """
         self._check_parameters()
         return_std = _validation.as_flag(return_std, "return_std")
-        X = as_features(self, X)
+        X = self._as_features(X)
         change = self._noise_change(X, noise_variance)
         if noise_variance is None and change != 0:
-            change = limited(change, (LEAST_SHARE - 1) * self.model.noise_variance)
+            change = limited(change, (LEAST_SHARE - 1) * self.model.noise_variance, "the gate needs some noise")
         v = self.model.noise_variance + change
         if expert is not None:
             gate = _validation.as_expert(expert, len(X), self.model.k)
@@ -146,6 +151,13 @@ class BayesPredictor(AdaptingMixin, RegressorMixin, BaseEstimator):
             gate = self._gate(v) if self.model.k > 1 else np.zeros(len(X), dtype=np.intp)
         experts = _experts_at(self.model, v)
         return self._answer(*experts.predict(X, gate, hard=self.routing != "soft", with_variance=return_std))
+
+    def _as_features(self, X, *, finite=True):
+        # Not scikit-learn's check: this was never fitted, so it expects no names of features.
+        X = _validation.as_array(X, "X", 2, finite=finite)
+        if X.shape[1] != self.model.d:
+            raise ValueError(f"X must have {self.model.d} features, as the model has, got {X.shape[1]}")
+        return X
 
     def _gate(self, v):
         if v == 0:
@@ -172,4 +184,4 @@ def _experts_at(model, v):
         coef.append(w[:, None])
         variances.append([v * (beta @ w)])
     return LinearExperts(model.block_sizes, covariances, coef, np.zeros(model.d), np.zeros((model.k, 1)),
-                         np.array(variances))
+                         np.array(variances), np.full(model.k, np.inf), v)

@@ -11,6 +11,9 @@ from . import _em, _validation
 from ._experts import LinearExperts, expected_error
 from .model import BlockModel
 
+# Of a covariance; beyond it the normal equations leave six digits or fewer.
+WORST_CONDITION = 1e10
+
 
 class BlockModelFit(NamedTuple):
     """Result of `fit_block_model`.
@@ -55,8 +58,9 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
         log p_i + log N(x_i; 0, C_i) + log N(the other features; 0, s I) + log N(y; w_i' x_i, t_i)
 
     with ``C_i = Sigma_i + s I`` and s the noise variance. One pass over the rows gives the posterior probabilities of
-    the experts and, with them as weights, the next parameters. The likelihood never decreases. The best of several
-    starts is kept, the first from the blocks' energies: a row starts with the expert whose block is unusually large.
+    the experts and, with them as weights, the next parameters. The likelihood never decreases, but where an expert
+    dies. The best of several starts is kept, the first from the blocks' energies: a row starts with the expert whose
+    block is unusually large.
 
     Parameters
     ----------
@@ -98,12 +102,15 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
         Where an expert dies: fewer than ``d_i + 2`` rows are left to it in every start.
     sklearn.exceptions.ConvergenceWarning
         Where the best start has not converged.
+    scipy.linalg.LinAlgWarning
+        Where the features of an expert nearly depend on each other, so that its coefficients have few correct digits.
 
     Notes
     -----
-    An eigenvalue of ``Sigma_i`` that is below its own standard error, ``sqrt(2 / n_i)`` times that of ``C_i``, is
-    raised to it: ``beta_i = Sigma_i^-1 C_i w_i`` would be arbitrarily large in that direction. The prediction at the
-    training noise, ``w_i``, is the same.
+    ``Sigma_i = C_i - s I``, with eigenvalues below zero set to zero, and ``beta_i = Sigma_i^-1 C_i w_i``. Where an
+    eigenvalue of ``Sigma_i`` is below its own standard error, ``sqrt(2 / n_i)`` times that of ``C_i``, the division is
+    by the standard error: nothing is known of beta in that direction, and it would be arbitrarily large. The model's
+    own ``w_i`` are smaller there than the fitted ones.
 
     Examples
     --------
@@ -125,50 +132,60 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
         noise_variance = _validation.as_scalar(noise_variance, "noise_variance", low=0, open_low=True)
     elif len(block_sizes) == 1:
         raise ValueError("noise_variance must be given where there is one block: no feature is noise alone")
-    settings = as_settings(n_starts, max_iter, tol, jobs)
-    if expert is not None:
+    settings = as_settings(n_starts, max_iter, tol, jobs, progress)
+    settings |= {"noise_variance": noise_variance, "fit_intercept": False, "rng": rng}
+    if expert is None:
+        start, starts, dead = fit_by_em(X, y[:, None], block_sizes, stacklevel=3, **settings)
+    else:
         expert = _validation.as_expert(expert, len(X), len(block_sizes))
-    start, starts = fit_mixture(X, y[:, None], block_sizes, expert, noise_variance=noise_variance, fit_intercept=False,
-                                rng=rng, progress=_validation.as_flag(progress, "progress"), **settings)
-    dead = report_deaths(start)
+        start, starts, dead = _fit_labelled(X, y[:, None], block_sizes, expert, **settings)
     parameters = with_the_dead(start.parameters, len(X))
-    return BlockModelFit(_as_model(parameters), start.posterior, parameters.errors[:, 0, 0], start.log_likelihood,
-                         starts, start.converged, dead)
+    return BlockModelFit(_as_model(parameters, dead), start.posterior, _variances(parameters)[:, 0],
+                         start.log_likelihood, starts, start.converged, dead)
 
 
-def as_settings(n_starts, max_iter, tol, jobs):
-    """The checked settings of EM, as keyword arguments of `fit_mixture`."""
+def as_settings(n_starts, max_iter, tol, jobs, progress, *, names=("jobs", "progress")):
+    """The checked settings of EM, as keyword arguments of `_em.fit`; `names`: what the user calls the last two."""
     return {
         "n_starts": _validation.as_integer(n_starts, "n_starts", low=1),
         "max_iter": _validation.as_integer(max_iter, "max_iter", low=1),
         "tol": _validation.as_scalar(tol, "tol", low=0),
-        "jobs": _validation.as_jobs(jobs),
+        "jobs": _validation.as_jobs(jobs, names[0]),
+        "progress": _validation.as_flag(progress, names[1]),
     }
 
 
-def fit_mixture(X, Y, block_sizes, expert=None, **settings):
-    """(start, log-likelihoods of all starts): by EM, or in one step where the experts are given; see `_em.fit`."""
-    if expert is None:
-        start, starts = _em.fit(X, Y, block_sizes, **settings)
-        if not start.converged:
-            warnings.warn(f"EM has not converged in {len(start.log_likelihood)} passes: raise max_iter, or tol",
-                          ConvergenceWarning, stacklevel=3)
-        return start, starts
+def fit_by_em(X, Y, block_sizes, *, stacklevel, **settings):
+    """(start, log-likelihoods of all starts, the dead experts) of `_em.fit`, with warnings of what went wrong."""
+    start, starts = _em.fit(X, Y, block_sizes, **settings)
+    if not start.converged:
+        warnings.warn(f"EM has not converged in {len(start.log_likelihood)} passes: raise max_iter, or tol",
+                      ConvergenceWarning, stacklevel=stacklevel)
+    dead = tuple(np.flatnonzero(start.parameters.probabilities == 0).tolist())
+    if dead:
+        warnings.warn(f"experts {', '.join(map(str, dead))} have died: too few rows are likely theirs to fit them. Use "
+                      "fewer blocks or more rows, or give expert", stacklevel=stacklevel)
+    _warn_of_dependent_features(start.parameters, stacklevel + 1)
+    return start, starts, dead
+
+
+def _fit_labelled(X, Y, block_sizes, expert, **settings):
+    """As `fit_by_em`, for given experts."""
     counts = _validation.check_every_expert_has_rows(expert, len(block_sizes))
     for i, (count, size) in enumerate(zip(counts, block_sizes)):
         if count < size + 2:
             raise ValueError(f"expert {i} has {count} rows and {size} features: it needs at least {size + 2} rows")
     start = _em.fit_labelled(X, Y, block_sizes, expert, **settings)
-    return start, start.log_likelihood[-1:]
+    _warn_of_dependent_features(start.parameters, 4)
+    return start, start.log_likelihood, ()
 
 
-def report_deaths(start):
-    """The experts that have died, with a warning where there are any."""
-    dead = tuple(np.flatnonzero(start.parameters.probabilities == 0).tolist())
-    if dead:
-        warnings.warn(f"experts {', '.join(map(str, dead))} have died: too few rows are likely theirs to fit them. Use "
-                      "fewer blocks or more rows, or give expert", stacklevel=3)
-    return dead
+def _warn_of_dependent_features(parameters, stacklevel):
+    """Here coefficients come from normal equations, without the fallback of `moenoise.block_lstsq`."""
+    for i, covariance in enumerate(parameters.covariances):
+        if np.linalg.cond(covariance) > WORST_CONDITION:
+            warnings.warn(f"the features of expert {i} nearly depend on each other: its coefficients have few correct "
+                          "digits", scipy.linalg.LinAlgWarning, stacklevel=stacklevel)
 
 
 def with_the_dead(parameters, n):
@@ -180,35 +197,45 @@ def with_the_dead(parameters, n):
     return parameters._replace(probabilities=probabilities / probabilities.sum())
 
 
-def as_experts(parameters, *, fit_intercept):
-    """The `LinearExperts` of fitted parameters, at the noise they were fitted to."""
+def as_experts(parameters, dead, Y, Y_mean, *, fit_intercept):
+    """The `LinearExperts` of parameters fitted to Y, from which Y_mean had been subtracted, at the noise of the fit."""
     sizes, counts, m = list(map(len, parameters.covariances)), parameters.counts, parameters.errors.shape[1]
     X_means, y_means = [np.zeros(size) for size in sizes], np.zeros((len(sizes), m))
     covariances = [covariance.copy() for covariance in parameters.covariances]
-    errors = np.diagonal(parameters.errors, axis1=1, axis2=2).copy()
+    errors = _variances(parameters)
     for i, (size, count, moment) in enumerate(zip(sizes, counts, parameters.moments)):
-        if not parameters.coef[i].any():
+        if i in dead:
+            errors[i] = (Y**2).mean(axis=0)
             continue
         if fit_intercept:
             X_means[i], y_means[i] = moment[size, :size] / count, moment[size, size + 1:] / count
             covariances[i] -= np.outer(X_means[i], X_means[i])
         errors[i] = expected_error(count * errors[i], count, size, fit_intercept=fit_intercept)
-    return LinearExperts(np.array(sizes, dtype=np.intp), covariances, parameters.coef, np.concatenate(X_means), y_means,
-                         errors)
+    return LinearExperts(np.array(sizes, dtype=np.intp), covariances, parameters.coef, np.concatenate(X_means),
+                         y_means + Y_mean, errors, np.maximum(counts, 1e-300), parameters.noise_variance)
 
 
-def _as_model(parameters):
-    blocks = zip(parameters.covariances, parameters.coef, parameters.counts, parameters.probabilities)
-    pairs = [_clean(covariance, coef[:, 0], parameters.noise_variance, count) for covariance, coef, count, _ in blocks]
-    covariances, coefficients = zip(*pairs)
+def _variances(parameters):
+    """(k, m) of the responses around the experts' predictions; a difference, which rounding may leave below zero."""
+    return np.maximum(np.diagonal(parameters.errors, axis1=1, axis2=2), 0.0)
+
+
+def _as_model(parameters, dead):
+    covariances, coefficients = [], []
+    for i, (covariance, coef, count) in enumerate(zip(parameters.covariances, parameters.coef, parameters.counts)):
+        if i in dead:
+            clean, beta = np.zeros_like(covariance), np.zeros(len(coef))
+        else:
+            clean, beta = _clean(covariance, coef[:, 0], parameters.noise_variance, count)
+        covariances.append(clean)
+        coefficients.append(beta)
     return BlockModel(covariances, coefficients, parameters.probabilities, parameters.noise_variance)
 
 
 def _clean(covariance, coef, noise_variance, count):
     """(Sigma, beta) of one block, from the noisy C and w = C^-1 Sigma beta."""
-    if not coef.any():
-        return np.zeros_like(covariance), coef
     values, vectors = scipy.linalg.eigh(covariance)
-    signal = np.maximum(values - noise_variance, values * np.sqrt(2 / count))
-    beta = vectors @ ((signal + noise_variance) / signal * (vectors.T @ coef))
+    signal = np.maximum(values - noise_variance, 0.0)
+    certain = np.maximum(signal, values * np.sqrt(2 / count))
+    beta = vectors @ ((signal + noise_variance) / certain * (vectors.T @ coef))
     return (vectors * signal) @ vectors.T, beta

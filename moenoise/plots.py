@@ -3,7 +3,7 @@
 Markers are measured, solid lines are the corrected formula, dashed lines the printed one. Colours
 (Okabe and Ito's, told apart by colour-blind readers) stand for the estimator.
 Every function that draws takes an ``ax`` and returns it. Figures are made without pyplot: nothing keeps them alive
-but their user, and Jupyter shows them as they are.
+but their user, and Jupyter shows them as they are after ``%matplotlib inline``.
 """
 
 import matplotlib

@@ -12,9 +12,11 @@ from .model import BlockModel
 
 FORMS = ("corrected", "printed")
 
-# Where the inputs are cleaner than in training a covariance keeps this share of its least eigenvalue, so that no
-# coefficient grows more than tenfold.
-LEAST_SHARE = 0.1
+NEVER = -1e300
+"""Score of an expert that is never chosen: its exponential is 0."""
+
+# Where the inputs are cleaner than in training a variance keeps this share of itself at least.
+LEAST_SHARE = 0.01
 
 
 class QDARouter(ClassifierMixin, BaseEstimator):
@@ -54,6 +56,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         The number of training rows of each expert. `from_model` sets none.
     classes_ : (k,) array
         0 to k - 1.
+    block_sizes_ : (k,) array of int
     n_features_in_ : int
 
     Notes
@@ -109,12 +112,15 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         return cls._from_moments(covariances, model.noise_variance, model.probabilities, form=form)
 
     @classmethod
-    def _from_moments(cls, covariances, noise_variance, priors, *, form="corrected", shrinkage=0.0):
-        """The fitted router of given ``C_i``, noise variance and priors; `shrinkage` is what they went through."""
+    def _from_moments(cls, covariances, noise_variance, priors, *, form="corrected", shrinkage=0.0, dead=()):
+        """The fitted router of given ``C_i``, noise variance and priors.
+
+        `shrinkage` is what the covariances went through; `dead` are experts that no row is ever sent to.
+        """
         block_sizes = np.array([len(covariance) for covariance in covariances], dtype=np.intp)
         router = cls(block_sizes, noise_variance=noise_variance, priors=priors, form=form, shrinkage=shrinkage)
         router._check_parameters(block_sizes.sum())
-        router.n_features_in_ = int(block_sizes.sum())
+        router.n_features_in_, router._dead = int(block_sizes.sum()), list(dead)
         router._set_fit(covariances, noise_variance, priors)
         return router
 
@@ -124,13 +130,14 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             return self
         covariances = [covariance + change * np.eye(len(covariance)) for covariance in self.covariances_]
         return self._from_moments(covariances, self.noise_variance_ + change, self.priors_, form=self.form,
-                                  shrinkage=self.shrinkage)
+                                  shrinkage=self.shrinkage, dead=self._dead)
 
     def _least_change(self):
         """The lowest change of the noise variance that leaves it, and all ``C_i``, positive with something to spare."""
         if self.noise_variance_ is None:
             return -np.inf
-        return -(1 - LEAST_SHARE) * min(self.noise_variance_, *map(least_eigenvalue, self.covariances_))
+        least = [scipy.linalg.eigvalsh(covariance, subset_by_index=[0, 0])[0] for covariance in self.covariances_]
+        return -(1 - LEAST_SHARE) * min(self.noise_variance_, *least)
 
     @property
     def _gate(self):
@@ -159,6 +166,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             a singular covariance (the message names it); where the estimated noise variance is zero.
         """
         with unchanged_on_error(self):
+            self._dead = []
             X = as_features(self, X, reset=True, finite=False)
             block_sizes = self._check_parameters(X.shape[1])
             k = len(block_sizes)
@@ -265,9 +273,10 @@ class QDARouter(ClassifierMixin, BaseEstimator):
             if self.form == "corrected":
                 self._constants += np.log(priors) + 0.5 * block_sizes * np.log(noise_variance)
                 self._noise_precision = 1 / noise_variance
+            self._constants[self._dead] = NEVER
         self.covariances_, self.noise_variance_, self.priors_ = covariances, noise_variance, np.array(priors)
         self.classes_ = np.arange(len(covariances))
-        self._block_sizes = block_sizes
+        self.block_sizes_ = block_sizes
 
     def _scores(self, X):
         """(n, k) scores, for two experts as well."""
@@ -276,7 +285,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         X = as_features(self, X, finite=k == 1)
         if k == 1:
             return np.zeros((len(X), 1))
-        scores = _core.qda_scores(X, self._block_sizes, *self._gate)
+        scores = _core.qda_scores(X, self.block_sizes_, *self._gate)
         if not np.isfinite(scores).all():  # each entry of X is in one of them, squared
             _validation.check_finite(X, "X")
             raise ValueError("X must have entries whose squares, over the variances, do not overflow")
@@ -291,11 +300,6 @@ def _check_enough_rows(counts, block_sizes):
             f"expert {i} has {counts[i]} rows and {block_sizes[i]} features, so its covariance is singular: "
             "X must have at least as many rows of each expert as the expert has features, or shrinkage be positive"
         )
-
-
-def least_eigenvalue(covariance):
-    """Of a symmetric matrix."""
-    return scipy.linalg.eigvalsh(covariance, subset_by_index=[0, 0])[0]
 
 
 def split_squares(flat, block_sizes):

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.linalg
 from reference import relative_error
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
@@ -130,7 +131,7 @@ def test_weak_directions_do_not_make_coefficients_explode():
     sample = model.sample(3000, rng=0)
     result = fit(sample, model, expert=sample.expert)
     assert max(np.abs(beta).max() for beta in result.model.coefficients) < 5
-    assert all(np.linalg.eigvalsh(covariance)[0] > 0 for covariance in result.model.covariances)
+    assert all(np.linalg.eigvalsh(covariance)[0] > -1e-12 for covariance in result.model.covariances)
 
 
 def test_a_given_noise_variance_is_kept():
@@ -269,7 +270,7 @@ def test_data_without_noise_or_of_one_value_are_errors_not_nonsense():
     with pytest.raises(ValueError, match="noise_variance must be given"):
         fit(clean, UNEQUAL, expert=clean.expert)
     constant = np.ones((100, 7))
-    with pytest.raises(ValueError, match="covariance of expert"):
+    with pytest.raises(ValueError, match="^X must have a covariance of full rank in each block"):
         mn.fit_block_model(constant, np.ones(100), [2, 1, 4])
     with pytest.raises(ValueError, match="^X must have more rows"):
         fit(UNEQUAL.sample(8, rng=0), UNEQUAL)
@@ -286,3 +287,70 @@ def test_input_is_never_changed_and_may_be_strided_and_read_only():
     assert np.array_equal(X, before)
     expected = mn.fit_block_model(before.astype(float), sample.response, UNEQUAL.block_sizes)
     assert np.array_equal(result.posterior, expected.posterior)
+
+
+# ---- what would be easy to get wrong ---------------------------------------------------------------------------------
+
+
+def test_an_expert_without_coefficients_is_not_a_dead_one():
+    model = mn.BlockModel([4 * np.eye(3)] * 2, [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    sample = model.sample(20_000, rng=0)
+    clean = sample.response * (sample.expert == 1)
+    for expert in (sample.expert, None):
+        result = mn.fit_block_model(sample.features, clean, [3, 3], expert=expert, n_starts=1)
+        assert result.dead == () and relative_error(result.model.covariances[0], 4 * np.eye(3)) < 0.06
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, 1e8])
+def test_intercepts_follow_a_shift_of_the_response(shift):
+    sample = UNEQUAL.sample(3000, rng=1)
+    found = mn.ExpertsRegressor(UNEQUAL.block_sizes, routing="soft", fit_intercept=True, random_state=0)
+    expected, expected_std = found.fit(sample.features, sample.response).predict(sample.features, return_std=True)
+    found.fit(sample.features, sample.response + shift)
+    predicted, std = found.predict(sample.features, return_std=True)
+    assert predicted - shift == pytest.approx(expected, abs=1e-4) and relative_error(std, expected_std) < 1e-4
+
+
+def test_a_dead_expert_never_answers():
+    model = mn.BlockModel([40 * np.eye(8)] * 2, [[1.0] * 8, [-1.0] * 8])
+    sample = model.sample(60, rng=0)
+    X = np.hstack([sample.features, mn.standard_normal((60, 40), rng=1)])
+    with pytest.warns(UserWarning, match="experts 2 have died") as caught:
+        experts = mn.ExpertsRegressor([8, 8, 40], random_state=0).fit(X, sample.response)
+    assert caught[0].filename == __file__
+    noise = mn.standard_normal((200, 56), rng=2)
+    assert not (experts.router_.predict(noise) == 2).any() and not experts.router_.predict_proba(noise)[:, 2].any()
+    assert experts.predict(noise, noise_variance=2.0).all()
+    scaled = mn.ExpertsRegressor([8, 8, 40], random_state=0)
+    with pytest.warns(UserWarning, match="experts 2 have died"):
+        scaled.fit(X, 1e3 * sample.response)
+    assert relative_error(scaled.error_variance_, 1e6 * experts.error_variance_) < 1e-9
+
+
+def test_responses_without_error_are_reported_as_such():
+    model = dataclasses.replace(UNEQUAL, noise_variance=1e-9)
+    sample = model.sample(2000, rng=0)
+    labelled = fit(sample, model, expert=sample.expert)
+    found = fit(sample, model, n_starts=1)
+    assert labelled.model.noise_variance == pytest.approx(1e-9, rel=0.05)
+    assert relative_error(labelled.error_variances, [1e-9 * beta @ beta for beta in model.coefficients]) < 0.2
+    assert (found.error_variances < 1e-7).all()
+
+
+def test_nearly_dependent_features_are_reported():
+    sample = UNEQUAL.sample(1000, rng=0)
+    X = sample.features.copy()
+    X[:, 1] = X[:, 0] + 1e-6 * X[:, 1]
+    for expert in (sample.expert, None):
+        with pytest.warns(scipy.linalg.LinAlgWarning, match="features of expert 0 nearly depend") as caught:
+            mn.fit_block_model(X, sample.response, UNEQUAL.block_sizes, expert=expert, progress=False, n_starts=1)
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name, arguments", [("X", (1e200, 1.0)), ("y", (1.0, 1e200))])
+def test_squares_that_overflow_are_named(name, arguments):
+    sample = UNEQUAL.sample(300, rng=0)
+    X, y = sample.features * arguments[0], sample.response * arguments[1]
+    for expert in (None, sample.expert):
+        with pytest.raises(ValueError, match=f"^{name} must have entries whose squares"):
+            mn.fit_block_model(X, y, UNEQUAL.block_sizes, expert=expert)
