@@ -369,8 +369,10 @@ static PyObject *core_philox4x32(PyObject *module, PyObject *args)
         return NULL;
     const uint32_t *c = PyArray_DATA((PyArrayObject *)counter), *k = PyArray_DATA((PyArrayObject *)key);
     uint32_t *o = PyArray_DATA((PyArrayObject *)out);
+    Py_BEGIN_ALLOW_THREADS
     for (npy_intp i = 0; i < count; i++)
         moe_philox(c + 4 * i, k + 2 * i, o + 4 * i);
+    Py_END_ALLOW_THREADS
     return out;
 }
 

@@ -3,7 +3,11 @@
 
 #include "internal.h"
 
-enum { CHECK_EVERY = 1 << 14 }; /* rows between two checks for an interrupt */
+enum {
+    CHECK_EVERY = 1 << 14, /* rows between two checks for an interrupt */
+    AHEAD = 8,             /* rows that memory is asked for before they are copied */
+    LINE = 8,              /* doubles that memory moves together */
+};
 
 void moe_bucket(const ptrdiff_t *expert, ptrdiff_t n, ptrdiff_t k, ptrdiff_t *order, ptrdiff_t *start)
 {
@@ -62,6 +66,17 @@ typedef struct {
     const moe_interrupt *interrupt;
 } problem;
 
+/* Asks memory for one of the expert's rows: they lie too far from each other to be guessed. */
+static inline void prefetch(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t row, ptrdiff_t rows)
+{
+    if (row < rows) {
+        const double *x = p->X + own[row] * p->blocks->d + p->blocks->offset[i];
+        for (ptrdiff_t c = 0; c < p->blocks->size[i]; c += LINE)
+            __builtin_prefetch(x + c);
+        __builtin_prefetch(x + p->blocks->size[i] - 1);
+    }
+}
+
 /* One expert's fit on its own `rows` rows, by the small kernels; MOE_ILL_CONDITIONED where they do not suffice. */
 static moe_status fit_narrow(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t rows, double *coef)
 {
@@ -74,6 +89,7 @@ static moe_status fit_narrow(const problem *p, ptrdiff_t i, const ptrdiff_t *own
         double *z = Z + row * width;
         if (row % CHECK_EVERY == 0 && moe_stop(p->interrupt))
             return MOE_INTERRUPTED;
+        prefetch(p, i, own, row + AHEAD, rows);
         memcpy(z, p->X + own[row] * p->blocks->d + p->blocks->offset[i], (size_t)d * sizeof *z);
         memset(z + d, 0, (size_t)(width - d) * sizeof *z);
         y[row] = z[d] = p->Y[own[row]];

@@ -173,7 +173,7 @@ def as_block_sizes(value, d=None, name="block_sizes"):
         raise ValueError(f"{error}; it holds the number of features of each expert, in their order") from None
     if sizes.min() < 1:
         raise ValueError(f"{name} must be at least 1 each, got {sizes.min()}")
-    total = sum(map(int, sizes))
+    total = int(sizes.sum()) if sizes.max() <= MAX_DIMENSION else math.inf
     if d is not None and total != d:
         raise ValueError(f"{name} must sum to the number of features, {d}, got {total}")
     return sizes

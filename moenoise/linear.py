@@ -130,7 +130,7 @@ def lstsq(X, y, *, rcond=None, method="auto"):
     return LeastSquares(coef[:, 0] if is_vector else coef, rank, _METHOD_NAMES[used])
 
 
-def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto", check_finite=True):
+def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     r"""Minimum-norm least squares of each expert on its own rows and its own block of columns.
 
     Expert i minimises ``||X[expert == i, block i] b_i - y[expert == i]||_2``, with the least ``||b_i||_2``: the
@@ -139,6 +139,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto", check_f
     Parameters
     ----------
     X : array-like (n, d)
+        What no expert reads, entries outside their rows' own blocks, may be anything, NaN included.
     y : array-like (n,) or (n, m)
     expert : array-like (n,) of int
         The expert of each row, 0 to k - 1; each has at least one row.
@@ -148,10 +149,6 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto", check_f
         As in `lstsq`, for each expert's own part of X. Default: ``eps * max(n_i, d_i)``.
     method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
         As in `lstsq`; "auto" decides for each expert.
-    check_finite : bool, default True
-        Whether to look at all of X for NaN and infinity before the work, which reads k times as much memory as the
-        fits do. Without it only what the experts read, their own rows and columns, has to be finite; that is always
-        checked.
 
     Returns
     -------
@@ -173,12 +170,17 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto", check_f
     >>> [coef.round(12) for coef in fit.coef], fit.rank
     ([array([2.]), array([3., 5.])], array([1, 2]))
     """
-    X = _validation.as_array(X, "X", 2, finite=_validation.as_flag(check_finite, "check_finite"))
+    X = _validation.as_array(X, "X", 2, finite=False)
     Y, is_vector = _as_responses(y, len(X))
     block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
     expert = _validation.as_expert(expert, len(X), len(block_sizes))
     _validation.check_every_expert_has_rows(expert, len(block_sizes))
-    coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
+    try:
+        coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
+    except np.linalg.LinAlgError:
+        raise
+    except ValueError as error:
+        raise ValueError("X must be finite in its rows' own blocks, got NaN or infinity") from error
     _check_coef(coef)
     coef = coef[:, 0] if is_vector else coef
     ends = np.cumsum(block_sizes).tolist()

@@ -74,9 +74,10 @@ static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
             double *column = G + j * width;
             if (!(column[j] > 0.0))
                 return j;
-            const double pivot = sqrt(column[j]);
-            for (ptrdiff_t i = j; i < width; i++)
-                column[i] /= pivot;
+            const double pivot = sqrt(column[j]), reciprocal = 1.0 / pivot;
+            column[j] = pivot;
+            for (ptrdiff_t i = j + 1; i < width; i++)
+                column[i] *= reciprocal;
             for (ptrdiff_t c = j + 1; c < end; c++)
                 add_multiple(width - c, -column[c], column + c, G + c * width + c);
         }
@@ -84,10 +85,32 @@ static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
     return columns;
 }
 
+/* The triangular solves go by SOLVED columns: what follows on each other within them is scalar, the rest is not. The
+ * diagonal's reciprocals are known before they are needed, where quotients would have to be waited for. */
+enum { SOLVED = 4 };
+
 /* b <- L^-1 b */
 static void solve_lower(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
 {
-    for (ptrdiff_t j = 0; j < s; j++) {
+    ptrdiff_t j = 0;
+    for (; j + SOLVED <= s; j += SOLVED) {
+        const double *c0 = L + j * width, *c1 = c0 + width, *c2 = c1 + width, *c3 = c2 + width;
+        const double r0 = 1.0 / c0[j], r1 = 1.0 / c1[j + 1], r2 = 1.0 / c2[j + 2], r3 = 1.0 / c3[j + 3];
+        const double x0 = b[j] * r0;
+        const double x1 = (b[j + 1] - c0[j + 1] * x0) * r1;
+        const double x2 = (b[j + 2] - c0[j + 2] * x0 - c1[j + 2] * x1) * r2;
+        const double x3 = (b[j + 3] - c0[j + 3] * x0 - c1[j + 3] * x1 - c2[j + 3] * x2) * r3;
+        ptrdiff_t i = j + SOLVED;
+        b[j] = x0, b[j + 1] = x1, b[j + 2] = x2, b[j + 3] = x3;
+        for (; i + LANES <= s; i += LANES) {
+            const lanes first = fused(broadcast(x0), load(c0 + i), broadcast(x1) * load(c1 + i));
+            const lanes second = fused(broadcast(x2), load(c2 + i), broadcast(x3) * load(c3 + i));
+            store(b + i, load(b + i) - (first + second));
+        }
+        for (; i < s; i++)
+            b[i] -= (x0 * c0[i] + x1 * c1[i]) + (x2 * c2[i] + x3 * c3[i]);
+    }
+    for (; j < s; j++) {
         const double *column = L + j * width;
         b[j] /= column[j];
         add_multiple(s - j - 1, -b[j], column + j + 1, b + j + 1);
@@ -97,8 +120,30 @@ static void solve_lower(const double *L, ptrdiff_t width, ptrdiff_t s, double *b
 /* b <- L^-T b */
 static void solve_transposed(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
 {
-    for (ptrdiff_t j = s - 1; j >= 0; j--) {
-        const double *column = L + j * width;
-        b[j] = (b[j] - product(s - j - 1, column + j + 1, b + j + 1)) / column[j];
+    ptrdiff_t j = s;
+    for (; j % SOLVED != 0; j--) {
+        const double *column = L + (j - 1) * width;
+        b[j - 1] = (b[j - 1] - product(s - j, column + j, b + j)) / column[j - 1];
+    }
+    for (j -= SOLVED; j >= 0; j -= SOLVED) {
+        const double *c0 = L + j * width, *c1 = c0 + width, *c2 = c1 + width, *c3 = c2 + width;
+        const double r0 = 1.0 / c0[j], r1 = 1.0 / c1[j + 1], r2 = 1.0 / c2[j + 2], r3 = 1.0 / c3[j + 3];
+        lanes sums[SOLVED] = {{0}};
+        ptrdiff_t i = j + SOLVED;
+        for (; i + LANES <= s; i += LANES) {
+            const lanes x = load(b + i);
+            sums[0] = fused(load(c0 + i), x, sums[0]);
+            sums[1] = fused(load(c1 + i), x, sums[1]);
+            sums[2] = fused(load(c2 + i), x, sums[2]);
+            sums[3] = fused(load(c3 + i), x, sums[3]);
+        }
+        double t0 = total(sums[0]), t1 = total(sums[1]), t2 = total(sums[2]), t3 = total(sums[3]);
+        for (; i < s; i++)
+            t0 += c0[i] * b[i], t1 += c1[i] * b[i], t2 += c2[i] * b[i], t3 += c3[i] * b[i];
+        const double x3 = (b[j + 3] - t3) * r3;
+        const double x2 = (b[j + 2] - t2 - c2[j + 3] * x3) * r2;
+        const double x1 = (b[j + 1] - t1 - c1[j + 3] * x3 - c1[j + 2] * x2) * r1;
+        const double x0 = (b[j] - t0 - c0[j + 3] * x3 - c0[j + 2] * x2 - c0[j + 1] * x1) * r0;
+        b[j] = x0, b[j + 1] = x1, b[j + 2] = x2, b[j + 3] = x3;
     }
 }
