@@ -175,12 +175,14 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
     expert = _validation.as_expert(expert, len(X), len(block_sizes))
     _validation.check_every_expert_has_rows(expert, len(block_sizes))
+    rcond, method = _as_rcond(rcond), _as_method(method)
     try:
-        coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, _as_rcond(rcond), _as_method(method))
-    except np.linalg.LinAlgError:
+        coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, rcond, method)
+    except ValueError:
+        own = np.repeat(np.arange(len(block_sizes)), block_sizes) == expert[:, None]
+        if not np.isfinite(X[own]).all():
+            raise ValueError("X must be finite in its rows' own blocks, got NaN or infinity") from None
         raise
-    except ValueError as error:
-        raise ValueError("X must be finite in its rows' own blocks, got NaN or infinity") from error
     _check_coef(coef)
     coef = coef[:, 0] if is_vector else coef
     ends = np.cumsum(block_sizes).tolist()
