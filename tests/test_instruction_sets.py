@@ -36,7 +36,7 @@ def test_an_unknown_one_is_an_error_that_names_the_others():
     assert f"MOENOISE_ISA must be one of {_core.instruction_sets()} on this CPU, got 'mmx'" in child.stderr
 
 
-@pytest.mark.parametrize("file", ["test_linear.py", "test_router.py", "test_draw_kernels.py"])
+@pytest.mark.parametrize("file", ["test_linear.py", "test_router.py", "test_mixture_kernels.py", "test_draw_kernels.py"])
 def test_the_others_match_the_twins_too(file):
     for name in OTHERS:
         child = run(name, "-m", "pytest", "-q", "-k", "twin or every_width or many_columns", str(TESTS / file))

@@ -5,7 +5,7 @@ from functools import cache
 
 # The order of the report.
 NAMES = ("theorem-1", "theorem-2", "theorem-3", "theorem-4", "theorem-5", "figure-3", "table-2", "soft-routing",
-         "digits")
+         "noise-adaptation", "without-labels", "digits")
 
 
 @cache

@@ -14,6 +14,7 @@ import scipy.linalg
 from .. import theory
 from ..model import BlockModel
 from .base import Claim, Estimate, compare
+from .simulation import ROUNDING, crossing, over_draws, response_variance
 
 NAME = "soft-routing"
 
@@ -31,10 +32,6 @@ TEST_NOISE = 3.0
 # Where trained estimators that know nothing of blocks are tried.
 RIVALS_K, RIVALS_SCALE = 4, 1.0
 
-# Standard errors are at least this: soft and hard can answer alike, but for rounding, on all the rows of a sample.
-ROUNDING = 1e-12
-
-
 def squared_errors(model, sample):
     """(4, n) of the four predictors, in their order, over the variance of the model's response."""
     from ..bayes_predictor import BayesPredictor
@@ -47,11 +44,6 @@ def squared_errors(model, sample):
         features @ np.concatenate(theory.bayes_dense(model)),
     )
     return (np.array(answers) - response) ** 2 / response_variance(model)
-
-
-def response_variance(model):
-    """Variance of the response: the risk of predicting 0."""
-    return float(model.probabilities @ model.signal_variances)
 
 
 def simulated(model, sample):
@@ -93,12 +85,6 @@ def measure(run, *, ks, block_sizes, panels, scales, shown_scales, draws, rows, 
     for row in reversed(range(len(shapes))):
         records += [*bound_records(data, row), *phase_records(data, row)]
     return records + rival_records(run, training_rows), data
-
-
-def over_draws(values):
-    """(..., 2, m) means and standard errors of independent draws' mean, from (draws, ..., 2, m)."""
-    means, errors = np.moveaxis(values, -2, 0)
-    return np.stack([means.mean(axis=0), np.sqrt((errors**2).sum(axis=0)) / len(errors)], axis=-2)
 
 
 def shape_name(shape):
@@ -190,16 +176,6 @@ def hard_against_dense(data, row):
     difference = predicted[:, :, HARD].copy()
     difference[:, 0] -= dense
     return measured[:, :, 4 + DIFFERENCES.index((HARD, DENSE))] / dense[:, None], difference / dense[:, None]
-
-
-def crossing(log_scales, values):
-    """(scale, standard error) where the line through two independent (mean, standard error) is 0, in log scale."""
-    (first, first_error), (second, second_error) = values
-    slope = (second - first) / (log_scales[1] - log_scales[0])
-    scale = math.exp(log_scales[0] - first / slope)
-    # A change of either mean moves the root in proportion to the root's distance from the other one.
-    error = math.hypot(second * first_error, first * second_error) / abs((second - first) * slope)
-    return scale, scale * error
 
 
 def rival_records(run, rows):
