@@ -40,8 +40,7 @@ def experts(quick):
     torch = imported_torch()
     extra = [] if torch is None else [("torch, batched Cholesky", least_squares.torch_batched(torch), 3)]
     goals = {"numpy lstsq, in a loop": 18, "scipy cho_solve, in a loop": 2}
-    for check_finite in (True, False):
-        yield experts_row(model, n, goals, extra, check_finite)
+    yield experts_row(model, n, goals, extra)
 
 
 def uneven_experts(quick):
@@ -49,15 +48,11 @@ def uneven_experts(quick):
     k, n = (50, 1000) if quick else (100, 3000)
     sizes = np.arange(k) % 10 + 1
     model = mn.BlockModel([np.eye(size) for size in sizes], [np.ones(size) for size in sizes])
-    for check_finite in (True, False):
-        yield experts_row(model, n, {"numpy lstsq, in a loop": 15, "scipy cho_solve, in a loop": 15}, (), check_finite)
+    yield experts_row(model, n, {"numpy lstsq, in a loop": 15, "scipy cho_solve, in a loop": 15}, ())
 
 
-def experts_row(model, n, goals, extra, check_finite):
-    """The experts' fits of n rows, routed in balance, against the loops and whatever else is given.
-
-    The loops look at what they fit only; by default we look at all of X, which then takes longer than the fits.
-    """
+def experts_row(model, n, goals, extra):
+    """The experts' fits of n rows, routed in balance, against the loops and whatever else is given."""
     X, y, expert = model.sample(n, rng=1, routing="balanced")
     rivals = [(name, least_squares.each_expert(LOOPS[name]), goal) for name, goal in goals.items()]
     count = sum(fit_flops(rows, size) for rows, size in zip(np.bincount(expert), model.block_sizes))
@@ -65,13 +60,12 @@ def experts_row(model, n, goals, extra, check_finite):
     widths = f"{wide}" if narrow == wide else f"{narrow} to {wide}"
     return Row(
         work="experts' fits",
-        setting=f"k={model.k} of {widths} features, n={n}" + ", check_finite=False" * (not check_finite),
+        setting=f"k={model.k} of {widths} features, n={n}",
         name="mn.block_lstsq",
-        ours=lambda: mn.block_lstsq(X, y, expert, model.block_sizes, check_finite=check_finite).coef,
+        ours=lambda: mn.block_lstsq(X, y, expert, model.block_sizes).coef,
         rivals=[Rival(name, lambda fits=fits: fits(X, y, expert, model.blocks), goal)
                 for name, fits, goal in [*rivals, *extra]],
-        floor=Floor("one read of X, and the flops", machine.flops(count), machine.reads(X)) if check_finite
-        else Floor("the flops, at dgemm's rate", machine.flops(count)),
+        floor=Floor("the flops, at dgemm's rate", machine.flops(count)),
     )
 
 

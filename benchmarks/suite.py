@@ -14,6 +14,8 @@ COMPARISONS = {
     "gradient": descent.gradient,
     "descent": descent.descent,
     "qda": routing.qda,
+    "soft-mixture": routing.soft_mixture,
+    "em": routing.expectation,
     "figure-3": replicates.figure_3,
     "cores": replicates.cores,
     "threads": threads.threads,

@@ -75,6 +75,11 @@ class Degenerate(ValueError):
     """A start that led nowhere: an expert's covariance is singular, or rounding spoilt a step."""
 
 
+def _singular(reason):
+    return Degenerate(f"X must have blocks of full rank, but {reason}: drop constant, zero and repeated columns, or "
+                      "give more rows")
+
+
 class Problem:
     """The data of one fit, and the threads that go over them.
 
@@ -153,7 +158,7 @@ class Problem:
             try:
                 coef[i], intercepts[i], errors[i] = self._regression(moments[i], sizes[i])
             except scipy.linalg.LinAlgError:
-                raise _singular(i) from None
+                raise _singular(f"the covariance of expert {i} is not positive definite") from None
         probabilities = np.where(alive, counts, 0.0)
         return Parameters(covariances, noise_variance, probabilities / probabilities.sum(), coef, intercepts, errors,
                           moments)
@@ -184,7 +189,7 @@ class Problem:
         if self.noise_variance is not None:
             return self.noise_variance
         if not alive.any():
-            raise ValueError("X must have more rows: every expert has died")
+            raise Degenerate("X must have more rows: every expert has died")
         own = sum(np.trace(moments[i][:d, :d]) for i, d in enumerate(self.block_sizes) if alive[i])
         entries = len(self.X) * self.X.shape[1] - counts @ np.where(alive, self.block_sizes, 0)
         if not self.squares - own > CANCELLED * self.squares:
@@ -197,7 +202,7 @@ class Problem:
         try:
             factors, log_determinants = _core.qda_factor(flat, self.block_sizes)
         except ValueError as error:
-            raise _singular(str(error).split()[5]) from None
+            raise _singular(error) from None
         with np.errstate(divide="ignore"):
             constants = np.maximum(np.log(parameters.probabilities), NEVER)
         constants += 0.5 * self.block_sizes * math.log(parameters.noise_variance) - 0.5 * log_determinants
@@ -270,11 +275,6 @@ def fit(X, Y, block_sizes, *, n_starts, max_iter, tol, rng, progress, **problem)
         raise error
     likelihoods = [start.log_likelihood[-1] for start in starts]
     return max(starts, key=_rank), np.array(likelihoods + [-math.inf] * (n_starts - len(starts)))
-
-
-def _singular(expert):
-    return Degenerate(f"X must have a covariance of full rank in each block, and that of expert {expert} is singular: "
-                      "drop constant, zero and repeated columns, or give more rows")
 
 
 def fit_labelled(X, Y, block_sizes, expert, *, n_starts, max_iter, tol, rng, progress, **problem):
