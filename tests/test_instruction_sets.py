@@ -36,10 +36,10 @@ def test_an_unknown_one_is_an_error_that_names_the_others():
     assert f"MOENOISE_ISA must be one of {_core.instruction_sets()} on this CPU, got 'mmx'" in child.stderr
 
 
-@pytest.mark.parametrize("file", ["test_linear.py", "test_router.py", "test_mixture_kernels.py", "test_draw_kernels.py"])
-def test_the_others_match_the_twins_too(file):
+@pytest.mark.parametrize("part", ["linear", "router", "mixture_kernels", "draw_kernels"])
+def test_the_others_match_the_twins_too(part):
     for name in OTHERS:
-        child = run(name, "-m", "pytest", "-q", "-k", "twin or every_width or many_columns", str(TESTS / file))
+        child = run(name, "-m", "pytest", "-q", "-k", "twin or every_width or many_columns", str(TESTS / f"test_{part}.py"))
         assert child.returncode == 0, child.stdout + child.stderr
         assert "passed" in child.stdout
 
