@@ -319,7 +319,7 @@ def _run(problem, posterior, max_iter, tol, bar, number):
     """One start, from first posterior probabilities to convergence."""
     parameters = problem.maximisation(problem.weighted_moments(posterior))
     trace, settled, converged = [], False, False
-    for _ in range(max_iter):
+    for left in reversed(range(max_iter)):
         moments, posterior, log_likelihood = problem.expectation(parameters)
         trace.append(log_likelihood)
         bar.update()
@@ -332,8 +332,9 @@ def _run(problem, posterior, max_iter, tol, bar, number):
             if growth < tol * len(posterior):
                 converged = True
                 break
-        following = problem.maximisation(moments, parameters)
-        settled = np.array_equal(following.probabilities > 0, parameters.probabilities > 0)
-        parameters = following
+        if left > 0:  # else these are the parameters that the posterior and the likelihood are of
+            following = problem.maximisation(moments, parameters)
+            settled = np.array_equal(following.probabilities > 0, parameters.probabilities > 0)
+            parameters = following
     bar.update(max_iter - len(trace))
     return Start(parameters, posterior, np.array(trace), converged)

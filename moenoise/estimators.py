@@ -104,7 +104,7 @@ class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstima
             self.error_variance_ = expected_error(squares, len(X), fit.rank, fit_intercept=self.fit_intercept)[()]
             # What a change of noise needs is kept where there may be one: it has d x d numbers.
             keeps = noise_variance is not None or self.noise == "adapt"
-            covariance = X.T @ X / len(X) if keeps else None
+            covariance = second_moments(X) if keeps else None
             self._experts = LinearExperts(
                 np.array([X.shape[1]], dtype=np.intp), [covariance], [fit.coef.reshape(X.shape[1], -1)], X_mean,
                 y_mean.reshape(1, -1), self.error_variance_.reshape(1, -1), np.array([len(X)]),
@@ -344,7 +344,9 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
             Only where `return_std`. With ``q`` the router's probabilities, ``m_i`` the experts' responses and ``t_i``
             their errors' variances, ``sqrt(sum_i q_i (t_i + (m_i - response)^2))``, for hard routing too. Under the
             model squared errors are on average its square. A mixture of normals is not quite normal: 1.645 and 1.96 of
-            it covered 89 to 92 % and 93 to 95 % of new rows with the training noise in the models tried.
+            it covered 89 to 92 % and 93 to 95 % of new rows with the training noise in the models tried. It is too
+            small where few rows were fitted without labels, as the experts were then fitted to responses that had
+            chosen them: of 12 experts with 5 features each 1.96 covered 84 % with 200 rows, 94 % with 2,000.
 
         Raises
         ------
@@ -509,6 +511,13 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
         if weights.min() < 0 or np.abs(weights.sum(axis=1) - 1).max() > 1e-6:
             raise ValueError("the router's probabilities must be non-negative, and sum to 1 in each row")
         return weights
+
+
+def second_moments(X):
+    """(d, d) ``X'X / n``, by a kernel, which Ctrl-C can interrupt."""
+    n, d = X.shape
+    flat, _, _ = _core.block_covariance(X, np.zeros(n, dtype=np.intp), np.array([d], dtype=np.intp))
+    return flat.reshape(d, d)
 
 
 def _as_qda_router(router, block_sizes):
