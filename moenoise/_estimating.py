@@ -1,11 +1,15 @@
 """What the scikit-learn estimators share: their input, and that a failed fit leaves the last one as it was."""
 
 import contextlib
+import warnings
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
 from . import _validation
+
+# Of the mean square, and of what chance explains: a mean beyond both is worth a warning.
+MEAN_SHARE, STANDARD_ERRORS = 0.25, 5.0
 
 
 @contextlib.contextmanager
@@ -36,6 +40,24 @@ def as_training_data(estimator, X, y):
     X, y = validate_data(estimator, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True,
                          ensure_all_finite=False)
     return _checked(X), _validation.as_array(y, "y", (1, 2))
+
+
+def warn_of_means(X, Y, *, fit_intercept, stacklevel):
+    """Warn where columns of X, or of Y without intercepts, are far from the model's mean of zero.
+
+    That is a mean that is more than `MEAN_SHARE` of the mean square, and beyond chance.
+    """
+    for name, values, remedy in (
+        ("X", X, "the gate and the estimate of the noise take means for signal; subtract them from X first, as "
+                 "StandardScaler(with_std=False) does"),
+        *([] if fit_intercept else [("y", Y, "use fit_intercept=True, or subtract it first")]),
+    ):
+        with np.errstate(over="ignore", invalid="ignore"):
+            shares = values.mean(axis=0) ** 2 / np.maximum(np.einsum("ij,ij->j", values, values) / len(values), 1e-300)
+        far = np.flatnonzero((shares > MEAN_SHARE) & (shares * len(values) > STANDARD_ERRORS**2))
+        if len(far):
+            column = f" in column {far[0]}" if values.shape[1] > 1 else ""
+            warnings.warn(f"{name} has a mean far from zero{column}: {remedy}", stacklevel=stacklevel)
 
 
 def _check_kind(X):

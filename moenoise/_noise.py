@@ -96,8 +96,8 @@ def set_change(noise_variance, training_variance):
     noise_variance = _validation.as_scalar(noise_variance, "noise_variance", low=0)
     if training_variance is None:
         raise ValueError(
-            "noise_variance cannot be set in predict, as that of training is not known: give it to the constructor "
-            "before fit, or use noise='adapt'"
+            "noise_variance cannot be set in predict, as that of training is not known: give that to the constructor, "
+            "and fit"
         )
     return noise_variance - training_variance
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from . import _validation
 from ._experts import LinearExperts
 from ._noise import NOISE, AdaptingMixin, InputPower, limited
-from .model import BlockModel
+from .model import check_model
 from .router import QDARouter
 
 ROUTING = ("soft", "hard", "oracle")
@@ -166,8 +166,7 @@ class BayesPredictor(AdaptingMixin, RegressorMixin, BaseEstimator):
         return QDARouter._from_moments(covariances, v, self.model.probabilities)
 
     def _check_parameters(self):
-        if not isinstance(self.model, BlockModel):
-            raise TypeError(f"model must be a BlockModel, got {type(self.model).__name__}")
+        check_model(self.model)
         _validation.as_choice(self.routing, "routing", ROUTING)
         _validation.as_choice(self.noise, "noise", NOISE)
 

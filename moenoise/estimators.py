@@ -8,9 +8,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core, _noise, _validation, fitting, linear
-from ._estimating import as_features, as_training_data, unchanged_on_error
+from ._estimating import as_features, as_training_data, unchanged_on_error, warn_of_means
 from ._experts import LinearExperts, expected_error
 from ._noise import AdaptingMixin, InputPower
+from ._ridge import RidgeExpert, leave_one_out_error, ridge
 from .router import QDARouter, split_squares
 
 ROUTING = ("hard", "soft")
@@ -19,20 +20,24 @@ UNKNOWN = "beyond that what was fitted to noisy inputs does not tell what cleane
 
 
 class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
-    r"""Minimum-norm least squares on all features: the paper's dense estimator (Section 3).
+    r"""Minimum-norm least squares on all features: the paper's dense estimator (Section 3), or ridge regression.
 
     Parameters
     ----------
+    penalty : float >= 0, default 0.0
+        r of the ridge fit ``(X'X / n + r I)^-1 X'y / n`` (beyond the paper): scikit-learn's ``Ridge(alpha=n * r)``. An
+        intercept is not penalised. 0 fits without. Of a model, `moenoise.theory.best_penalty` is the best one.
     fit_intercept : bool, default False
         Whether to subtract the means of X and y first. The paper's model has mean zero.
     method : {"auto", "normal", "orthogonal", "svd"}, default "auto"
     rcond : float in [0, 1), optional
-        As in `moenoise.lstsq`.
+        As in `moenoise.lstsq`; with a penalty, of X with ``sqrt(n r) I`` below it (beside it where n < d).
     noise : {"fit", "adapt"}, default "fit"
         Which noise `predict` supposes on the features: that of training, or what it estimates from the batch it is
         given (see `noise_change`), where that differs by two standard errors at least. Where the noise variance of the
         batch has c above that of training, the coefficients become
-        ``(S + c I)^-1 S coef`` with S the covariance of the training features: a ridge of c (beyond the paper).
+        ``(S + c I)^-1 S coef`` with S the covariance of the training features: a ridge of c (beyond the paper). With a
+        penalty r they become ``(S + r I + c I)^-1 (S + r I) coef``: the ridge of ``r + c``.
     noise_variance : float >= 0, optional
         Of the training features: a variance, per entry. Needed only to set another one in `predict`.
 
@@ -43,14 +48,16 @@ class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     intercept_ : float or (m,) array
         0.0 where none is fitted.
     rank_ : int
-        The numerical rank of X, of the centred X where an intercept is fitted.
+        The numerical rank of X, of the centred X where an intercept is fitted. With a penalty there is always enough of
+        it, and this is ``min(n, d)`` (but for `rcond`).
     method_ : str
         The method that was used.
     noise_variance_ : float or None
         As given.
     error_variance_ : float or (m,) array
         Expected squared error on new rows, for Gaussian features; NaN with fewer than ``rank_ + 2`` rows (one more
-        with an intercept).
+        with an intercept). With a penalty, and then for any features and number of rows: the mean squared error of
+        predicting each training row from the others.
     n_features_in_ : int
 
     Examples
@@ -61,7 +68,9 @@ class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     (array([2.]), array([21.]))
     """
 
-    def __init__(self, *, fit_intercept=False, method="auto", rcond=None, noise="fit", noise_variance=None):
+    def __init__(self, *, penalty=0.0, fit_intercept=False, method="auto", rcond=None, noise="fit",
+                 noise_variance=None):
+        self.penalty = penalty
         self.fit_intercept = fit_intercept
         self.method = method
         self.rcond = rcond
@@ -88,6 +97,7 @@ class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         with unchanged_on_error(self):
             X, y = as_training_data(self, X, y)
             _validation.as_choice(self.noise, "noise", _noise.NOISE)
+            penalty = _validation.as_scalar(self.penalty, "penalty", low=0)
             noise_variance = self.noise_variance
             if noise_variance is not None:
                 noise_variance = _validation.as_scalar(noise_variance, "noise_variance", low=0)
@@ -96,21 +106,29 @@ class DenseRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEstima
             if self.fit_intercept:
                 X_mean, y_mean = X.mean(axis=0), y.mean(axis=0)
                 X, y = X - X_mean, y - y_mean
-            fit = linear.lstsq(X, y, rcond=self.rcond, method=self.method)
-            squares = ((y - X @ fit.coef) ** 2).sum(axis=0)
+            fit = self._fit_coef(X, y, penalty)
             self.coef_, self.rank_, self.method_ = fit.coef.T, fit.rank, fit.method
             self.intercept_ = y_mean - X_mean @ fit.coef if self.fit_intercept else 0.0
             self.noise_variance_, self._power, self._one_response = noise_variance, power, y.ndim == 1
-            self.error_variance_ = expected_error(squares, len(X), fit.rank, fit_intercept=self.fit_intercept)[()]
+            self.error_variance_ = self._expected_error(X, y, fit, penalty)[()]
             # What a change of noise needs is kept where there may be one: it has d x d numbers.
             keeps = noise_variance is not None or self.noise == "adapt"
-            covariance = second_moments(X) if keeps else None
-            self._experts = LinearExperts(
-                np.array([X.shape[1]], dtype=np.intp), [covariance], [fit.coef.reshape(X.shape[1], -1)], X_mean,
-                y_mean.reshape(1, -1), self.error_variance_.reshape(1, -1), np.array([len(X)]),
-                noise_variance,
-            )
+            covariance = second_moments(X) + penalty * np.eye(X.shape[1]) if keeps else None
+            parts = (np.array([X.shape[1]], dtype=np.intp), [covariance], [fit.coef.reshape(X.shape[1], -1)], X_mean,
+                     y_mean.reshape(1, -1), self.error_variance_.reshape(1, -1), np.array([len(X)]), noise_variance)
+            self._experts = RidgeExpert(*parts, penalty) if penalty > 0 else LinearExperts(*parts)
         return self
+
+    def _fit_coef(self, X, y, penalty):
+        if penalty == 0:
+            return linear.lstsq(X, y, rcond=self.rcond, method=self.method)
+        return ridge(X, y, penalty, rcond=self.rcond, method=self.method)
+
+    def _expected_error(self, X, y, fit, penalty):
+        if penalty == 0:
+            squares = ((y - X @ fit.coef) ** 2).sum(axis=0)
+            return expected_error(squares, len(X), fit.rank, fit_intercept=self.fit_intercept)
+        return leave_one_out_error(X, y, penalty, fit_intercept=self.fit_intercept)
 
     def predict(self, X, *, noise_variance=None, return_std=False):
         """``X coef + intercept``, with the coefficients of the noise that is supposed.
@@ -235,7 +253,10 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
 
     Notes
     -----
-    Blocks are side by side, in the order of `block_sizes`: permute the columns of X if they are not. In
+    Blocks are side by side, in the order of `block_sizes`: permute the columns of X if they are not. Means: an
+    intercept takes care of those of the response and of each expert's own features, but the gate, and the estimate of
+    the noise, take means of features for signal, so subtract these first. Noise has the same variance on all features:
+    bring features of different units to the same noise, not to the same variance, where you can. In
     cross-validation the experts travel as ``params={"expert": expert}``. The router tells experts by the variance of
     their blocks, not by y; `moenoise.QDARouter` says how well it does by its own ``score``.
 
@@ -290,7 +311,8 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
         y : array-like (n,) or (n, m)
         expert : array-like (n,) of int, optional
             The expert of each row, 0 to k - 1; each has at least one row. Default: nobody knows; experts and gate are
-            fitted by expectation maximisation, see `moenoise.fit_block_model`.
+            fitted by expectation maximisation, see `moenoise.fit_block_model`. Where rows are few and signals weak that
+            fits accidents, and predicts worse than a dense fit: compare them on rows held out.
 
         Returns
         -------
@@ -304,8 +326,11 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
 
         Warns
         -----
-        UserWarning, sklearn.exceptions.ConvergenceWarning
-            Without `expert`: where an expert dies, and where the iteration has not converged.
+        UserWarning
+            Where several experts are fitted and a mean of X, or without intercepts of y, is far from zero. Without
+            `expert`: where an expert dies.
+        sklearn.exceptions.ConvergenceWarning
+            Without `expert`, where the iteration has not converged.
         """
         with unchanged_on_error(self):
             X, y = as_training_data(self, X, y)
@@ -314,6 +339,8 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
             self._power, self._one_response = InputPower.of(X), y.ndim == 1
             self._ignores_expert = self.block_sizes is None
             expert = self._as_expert(expert, len(X), len(block_sizes))
+            if len(block_sizes) > 1:
+                warn_of_means(X, y.reshape(len(X), -1), fit_intercept=self.fit_intercept, stacklevel=3)
             if expert is None:
                 self._fit_unlabelled(X, y.reshape(len(X), -1), block_sizes, settings)
             else:
@@ -358,9 +385,9 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
         Warns
         -----
         UserWarning
-            Where a batch is too small to estimate its noise from, and the noise of training is taken; where the inputs
-            are cleaner than the fit can tell of, and the least noise is taken that leaves each eigenvalue of
-            ``S_i`` the share of itself that is uncertain, ``2 sqrt(d_i / n_i)``.
+            Where a batch has fewer than 32 rows, too few to estimate its noise from, and the noise of training is
+            taken; where the inputs are cleaner than the fit can tell of, and the least noise is taken that leaves each
+            eigenvalue of ``S_i`` the share of itself that is uncertain, ``2 sqrt(d_i / n_i)``.
         """
         check_is_fitted(self)
         k = len(self._experts.coef)
@@ -378,7 +405,8 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
         else:
             X = as_features(self, X)
             if self.router_ is not None and self._noise_change(X, noise_variance) != 0:
-                raise ValueError("router must be a QDARouter to predict at another noise than that of training")
+                raise ValueError("router must be a QDARouter of the same blocks to predict at another noise than that "
+                                 "of training")
             experts, gate = self._experts, self._ask_router(X, k, hard and not with_variance)
         return self._answer(*experts.predict(X, gate, hard=hard, with_variance=with_variance))
 
@@ -411,7 +439,7 @@ class ExpertsRegressor(AdaptingMixin, MultiOutputMixin, RegressorMixin, BaseEsti
         self._routing()
         if self.noise_variance is not None:
             _validation.as_scalar(self.noise_variance, "noise_variance", low=0, open_low=True)
-            if isinstance(self.router, QDARouter):
+            if isinstance(getattr(self.router, "estimator", self.router), QDARouter):
                 raise ValueError("noise_variance must be None beside a QDARouter of your own: give it to that")
         return fitting.as_settings(self.n_starts, self.max_iter, self.tol, 1 if self.n_jobs is None else self.n_jobs,
                                    self.verbose, names=("n_jobs", "verbose"))

@@ -8,6 +8,7 @@ import scipy.linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _em, _validation
+from ._estimating import warn_of_means
 from ._experts import LinearExperts, expected_error
 from .model import BlockModel
 
@@ -65,7 +66,8 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
     Parameters
     ----------
     X : array-like (n, d)
-        Noisy features, blocks side by side. The model's means are zero, so none is subtracted.
+        Noisy features, blocks side by side. The model's means are zero, so none is subtracted: centre X and y first
+        where theirs are not.
     y : array-like (n,)
     block_sizes : array-like (k,) of int
         The number of features of each expert, in order; they sum to d.
@@ -89,6 +91,11 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
     Returns
     -------
     BlockModelFit
+        Named tuple. `model`: the `BlockModel`. `posterior` (n, k): the rows' probabilities of the experts given
+        features and response. `error_variances` (k,): the experts' mean squared errors; what they have above the
+        model's own, ``s beta_i' w_i``, is noise of the response, which a `BlockModel` has not: risks and standard
+        deviations that follow from the model lack it. `log_likelihood` after each pass, `starts` (the last one of each
+        start), `converged`, and `dead`, the experts that no rows were left to.
 
     Raises
     ------
@@ -99,7 +106,8 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
     Warns
     -----
     UserWarning
-        Where an expert dies: fewer than ``d_i + 2`` rows are left to it in every start.
+        Where a mean of X or y is far from zero; where an expert dies: fewer than ``d_i + 2`` rows are left to it in
+        every start.
     sklearn.exceptions.ConvergenceWarning
         Where the best start has not converged.
     scipy.linalg.LinAlgWarning
@@ -133,6 +141,7 @@ def fit_block_model(X, y, block_sizes, expert=None, *, noise_variance=None, n_st
     elif len(block_sizes) == 1:
         raise ValueError("noise_variance must be given where there is one block: no feature is noise alone")
     settings = as_settings(n_starts, max_iter, tol, jobs, progress)
+    warn_of_means(X, y[:, None], fit_intercept=False, stacklevel=3)
     settings |= {"noise_variance": noise_variance, "fit_intercept": False, "rng": rng}
     if expert is None:
         start, starts, dead = fit_by_em(X, y[:, None], block_sizes, stacklevel=3, **settings)

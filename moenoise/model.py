@@ -254,6 +254,13 @@ class BlockModel:
         )
 
 
+def check_model(value):
+    """Raise TypeError where it is not a BlockModel."""
+    if not isinstance(value, BlockModel):
+        hint = "; it is its attribute .model" if isinstance(getattr(value, "model", None), BlockModel) else ""
+        raise TypeError(f"model must be a BlockModel, got {type(value).__name__}{hint}")
+
+
 def _as_covariances(values):
     """Read-only copies and their (factor, permutation) pairs, both tuples; what is given twice is factored once."""
     done = {}

@@ -241,8 +241,8 @@ $sections
 _SECTION = Template("""<section id="$name">
 <h2>$name</h2>
 <p class="place">$place</p>
-<p><b>The paper says:</b> $statement</p>
-<p><b>Finding:</b> $finding</p>
+<p><b>Stated:</b> $statement</p>
+<p><b>Finding (preset paper, seed 0):</b> $finding</p>
 $figures
 <div class="wide">$table</div>
 </section>

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _core, _validation
 from ._estimating import as_features, unchanged_on_error
-from .model import BlockModel
+from .model import check_model
 
 FORMS = ("corrected", "printed")
 
@@ -106,8 +106,7 @@ class QDARouter(ClassifierMixin, BaseEstimator):
         >>> router.predict([[2.0, 0.1], [0.1, -2.0]])
         array([0, 1])
         """
-        if not isinstance(model, BlockModel):
-            raise TypeError(f"model must be a BlockModel, got {type(model).__name__}")
+        check_model(model)
         covariances = [covariance + model.noise_variance * np.eye(len(covariance)) for covariance in model.covariances]
         return cls._from_moments(covariances, model.noise_variance, model.probabilities, form=form)
 

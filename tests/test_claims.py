@@ -311,7 +311,8 @@ def test_a_wrong_edge_is_caught(monkeypatch):
     assert any(record.corrected_verdict == "fails" for record in records)
 
 
-@pytest.mark.parametrize("name", ["theorem-1", "theorem-4", "theorem-5", "figure-3", "soft-routing"])
+@pytest.mark.parametrize("name", ["theorem-1", "theorem-4", "theorem-5", "figure-2", "figure-3", "section-a62",
+                                  "soft-routing"])
 def test_records_do_not_depend_on_the_number_of_jobs(name):
     alone = [dataclasses.asdict(record) for record in quick(name, jobs=1)[0]]
     assert [dataclasses.asdict(record) for record in quick(name, jobs=3)[0]] == alone

@@ -1,12 +1,15 @@
 """The regressors against the functions they wrap, and scikit-learn's own checks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from monte_carlo import agrees
 from reference import relative_error
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import _num_samples
 
@@ -371,3 +374,122 @@ def test_a_failed_fit_leaves_the_last_one_as_it_was(estimator):
 def test_what_is_no_matrix_of_numbers_is_refused(estimator, X):
     with pytest.raises((TypeError, ValueError), match="X must"):
         clone(estimator).fit(X, [0, 0])
+
+
+# ---- a penalty ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 5, 9, 10, 90])
+@pytest.mark.parametrize("m", [None, 2])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("method", ["auto", "normal", "orthogonal", "svd"])
+def test_ridge_agrees_with_scikit_learn(n, m, fit_intercept, method):
+    X, y, _ = data(max(n, 3), m)
+    X, y = X[:n], y[:n]
+    ours = mn.DenseRegressor(penalty=0.3, fit_intercept=fit_intercept, method=method).fit(X, y)
+    theirs = Ridge(alpha=n * 0.3, fit_intercept=fit_intercept, solver="svd").fit(X, y)
+    if n > 1 or not fit_intercept:  # otherwise all are zero
+        assert relative_error(ours.coef_, theirs.coef_) < 1e-10
+    assert ours.intercept_ == pytest.approx(theirs.intercept_, rel=1e-10)
+    assert relative_error(ours.predict(X), theirs.predict(X)) < 1e-10
+    assert ours.rank_ == min(n, 9) and ours.coef_.shape == theirs.coef_.shape
+
+
+def test_ridge_is_its_equation():
+    X, y, _ = data(20)
+    expected = np.linalg.solve(X.T @ X / 20 + 0.7 * np.eye(9), X.T @ y / 20)
+    assert relative_error(mn.DenseRegressor(penalty=0.7).fit(X, y).coef_, expected) < 1e-11
+
+
+@pytest.mark.parametrize("n", [6, 30])
+def test_least_squares_is_the_limit_of_a_small_penalty(n):
+    X, y, _ = data(n)
+    plain, small = mn.DenseRegressor().fit(X, y), mn.DenseRegressor(penalty=1e-12).fit(X, y)
+    assert 0 < relative_error(small.coef_, plain.coef_) < 1e-9
+
+
+@pytest.mark.parametrize("n", [6, 9, 30])
+@pytest.mark.parametrize("m", [None, 2])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("penalty, tolerance", [(0.4, 1e-9), (1e-9, 1e-5)])
+def test_error_of_ridge_is_that_of_leaving_each_row_out(n, m, fit_intercept, penalty, tolerance):
+    X, y, _ = data(n, m)
+    fitted = mn.DenseRegressor(penalty=penalty, fit_intercept=fit_intercept).fit(X, y)
+    left_out = Ridge(alpha=n * penalty, fit_intercept=fit_intercept, solver="svd")
+    errors = (y - cross_val_predict(left_out, X, y, cv=LeaveOneOut())) ** 2
+    assert fitted.error_variance_ == pytest.approx(errors.mean(axis=0), rel=tolerance)
+    _, std = fitted.predict(X, return_std=True)
+    assert std.shape == y.shape
+    assert relative_error(std**2, np.broadcast_to(errors.mean(axis=0), y.shape)) < tolerance
+
+
+def test_error_of_ridge_from_one_row_and_an_intercept_is_not_known():
+    fitted = mn.DenseRegressor(penalty=1.0, fit_intercept=True).fit([[1.0, 2.0]], [3.0])
+    assert np.isnan(fitted.error_variance_) and fitted.predict([[5.0, 5.0]]) == [3.0]
+    with pytest.raises(ValueError, match="return_std"):
+        fitted.predict([[5.0, 5.0]], return_std=True)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("n, change", [(6, 2.0), (90, 2.0), (400, -0.1)])
+def test_a_change_of_noise_is_a_ridge_of_it_on_top(n, change, fit_intercept):
+    X, y, _ = data(n)
+    fitted = mn.DenseRegressor(penalty=0.3, fit_intercept=fit_intercept, noise_variance=1.0).fit(X, y)
+    expected = mn.DenseRegressor(penalty=0.3 + change, fit_intercept=fit_intercept).fit(X, y).predict(X)
+    assert relative_error(fitted.predict(X, noise_variance=1 + change), expected) < 1e-10
+    assert relative_error(fitted.predict(X), expected) > 1e-4
+
+
+def test_ridge_adapts_to_a_batch():
+    X, y, _ = data(300)
+    noisier = X + 2**0.5 * np.random.default_rng(1).standard_normal(X.shape)
+    fitted = mn.DenseRegressor(penalty=0.3, noise="adapt").fit(X, y)
+    change = fitted.noise_change(noisier)
+    assert change.value > 5 * change.standard_error
+    expected = mn.DenseRegressor(penalty=0.3 + change.value).fit(X, y).predict(noisier)
+    assert relative_error(fitted.predict(noisier), expected) < 1e-10
+
+
+def test_a_penalty_does_not_tell_what_cleaner_inputs_are_like():
+    """The least change is that of the same fit without a penalty; with few rows there is none."""
+    X, y, _ = data(400)
+    for penalty in (0.0, 0.3):
+        fitted = mn.DenseRegressor(penalty=penalty, noise_variance=9.0).fit(X, y)
+        with pytest.warns(UserWarning, match="the noise variance is taken as 2.27 below") as caught:
+            fitted.predict(X, noise_variance=0.0)
+        assert len(caught) == 1
+    few = mn.DenseRegressor(penalty=0.3, noise_variance=9.0).fit(X[:20], y[:20])
+    with pytest.warns(UserWarning, match="the noise variance is taken as -?0 below"):
+        assert relative_error(few.predict(X, noise_variance=1.0), few.predict(X)) < 1e-12
+
+
+@pytest.mark.parametrize("n, change", [(10, 0.0), (40, 0.0), (400, 0.0), (400, 2.0), (400, -0.3)])
+def test_ridge_knows_its_errors(n, change):
+    """The stated variance against the exact risk at the changed noise, both on average over fits."""
+    model = mn.BlockModel.toeplitz(20, 2, scale=3.0, rng=0)
+    elsewhere = dataclasses.replace(model, noise_variance=1 + change)
+    risks, stated, residual = np.empty((3, 400))
+    for i in range(400):
+        train = model.sample(n, rng=1, replicate=i)
+        fitted = mn.DenseRegressor(penalty=0.5, noise_variance=1.0).fit(train.features, train.response)
+        coef, std = fitted.predict(np.eye(20), noise_variance=1 + change, return_std=True)
+        risks[i], stated[i] = mn.theory.risk(elsewhere, coef), std[0] ** 2
+        residual[i] = ((fitted.predict(train.features) - train.response) ** 2).mean()
+    assert agrees(stated - risks, 0.0) if change == 0 else stated.mean() == pytest.approx(risks.mean(), rel=0.03)
+    assert not agrees(residual - risks, 0.0)
+
+
+@pytest.mark.parametrize("penalty", [-1.0, np.nan, np.inf, "1", None])
+def test_wrong_penalty(penalty):
+    X, y, _ = data()
+    with pytest.raises((TypeError, ValueError), match="^penalty"):
+        mn.DenseRegressor(penalty=penalty).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [mn.DenseRegressor(penalty=0.5),
+     mn.DenseRegressor(penalty=0.5, noise="adapt", fit_intercept=True, noise_variance=1.0)]
+)
+def test_scikit_learns_checks_with_a_penalty(estimator, check):
+    check(estimator)

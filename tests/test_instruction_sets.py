@@ -39,7 +39,8 @@ def test_an_unknown_one_is_an_error_that_names_the_others():
 @pytest.mark.parametrize("part", ["linear", "router", "mixture_kernels", "draw_kernels"])
 def test_the_others_match_the_twins_too(part):
     for name in OTHERS:
-        child = run(name, "-m", "pytest", "-q", "-k", "twin or every_width or many_columns", str(TESTS / f"test_{part}.py"))
+        file = TESTS / f"test_{part}.py"
+        child = run(name, "-m", "pytest", "-q", "-k", "twin or every_width or many_columns", str(file))
         assert child.returncode == 0, child.stdout + child.stderr
         assert "passed" in child.stdout
 

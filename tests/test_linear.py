@@ -395,7 +395,7 @@ def test_block_learning_curve_accepts_an_expert_without_rows():
 DESCENTS = ["direct", "tridiagonal"]
 
 
-@pytest.mark.parametrize("n, d", [*SHAPES, (2, 3), (7, 13), (11, 37), (1000, 3), (1, 6001), (3, 7000), (4, 6000), (37, 8001)])
+@pytest.mark.parametrize("n, d", [*SHAPES, (2, 3), (7, 13), (11, 37), (1000, 3), (1, 6001), (3, 7000), (37, 8001)])
 def test_core_gradient_matches_its_twin(n, d):
     X, y = problem(n, d)
     coef = np.random.default_rng(2).standard_normal(d)

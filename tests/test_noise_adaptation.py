@@ -324,3 +324,22 @@ def test_feature_names_are_no_matter_for_a_known_model():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mn.BayesPredictor(MODEL).fit(Frame()).predict(Frame())
+
+
+def test_means_far_from_zero_are_warned_of():
+    X, y = TRAIN.features + np.eye(24)[5], TRAIN.response
+    for fit in (lambda **given: mn.ExpertsRegressor(MODEL.block_sizes, n_starts=1).fit(X, y, **given),
+                lambda **given: mn.fit_block_model(X, y, MODEL.block_sizes, n_starts=1, **given)):
+        for given in ({}, {"expert": TRAIN.expert}):
+            with pytest.warns(UserWarning, match="^X has a mean far from zero in column 5") as caught:
+                fit(**given)
+            assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="^y has a mean far from zero: use fit_intercept=True"):
+        mn.ExpertsRegressor(MODEL.block_sizes).fit(TRAIN.features, 5 + y, expert=TRAIN.expert)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mn.ExpertsRegressor(MODEL.block_sizes, fit_intercept=True).fit(TRAIN.features, 5 + y, expert=TRAIN.expert)
+        for replicate in range(50):  # what chance alone does is not far
+            few = MODEL.sample(60, rng=1, replicate=replicate, routing="balanced")
+            mn.ExpertsRegressor(MODEL.block_sizes).fit(few.features, few.response, expert=few.expert)
+        mn.DenseRegressor().fit(X, 5 + y)

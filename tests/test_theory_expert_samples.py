@@ -93,21 +93,37 @@ def test_every_regime_of_three_experts():
 def test_law_of_the_excess_risk():
     n, repeats = 15, 4000
     excess = one_expert_risks(TOEPLITZ, n, repeats, seed=4) - bayes_risk(TOEPLITZ)
-    law = theory.expert_excess_distribution(TOEPLITZ, [n])
-    assert stats.kstest(excess, lambda x: law.cdf(x)).pvalue > FALSE_ALARM
-    fewer = theory.expert_excess_distribution(TOEPLITZ, [n - 1])
-    assert stats.kstest(excess, lambda x: fewer.cdf(x)).pvalue < FALSE_ALARM
+    law = theory.expert_excess_law(TOEPLITZ, 0, n)
+    assert stats.kstest(excess, law.cdf).pvalue > FALSE_ALARM
+    assert stats.kstest(excess, theory.expert_excess_law(TOEPLITZ, 0, n - 1).cdf).pvalue < FALSE_ALARM
+
+
+def test_law_of_the_excess_risk_where_its_mean_is_infinite():
+    excess = one_expert_risks(TOEPLITZ, 6, 4000, seed=5) - bayes_risk(TOEPLITZ)
+    law = theory.expert_excess_law(TOEPLITZ, 0, 6)
+    assert stats.kstest(excess, law.cdf).pvalue > FALSE_ALARM and np.isinf(law.mean())
+
+
+def test_law_of_the_excess_risk_has_the_mean_of_expert_risk():
     counts = [9, 8, 7]
     expected = theory.expert_risk(MODEL, counts) - theory.expert_risk(MODEL, [10**12] * 3)
-    np.testing.assert_allclose(theory.expert_excess_distribution(MODEL, counts).mean(), expected, rtol=1e-8)
+    means = [theory.expert_excess_law(MODEL, i, n).mean() for i, n in enumerate(counts)]
+    np.testing.assert_allclose(means, expected, rtol=1e-8)
+
+
+def test_law_of_the_excess_risk_over_many_numbers_of_rows():
+    laws = theory.expert_excess_law(MODEL, 1, [5, 8])
+    expected = [theory.expert_excess_law(MODEL, 1, n).ppf(0.9) for n in (5, 8)]
+    assert laws.ppf(0.9).shape == (2,) and np.ndim(expected[0]) == 0
+    np.testing.assert_array_equal(laws.ppf(0.9), expected)
 
 
 def test_without_noise():
     model = dataclasses.replace(MODEL, noise_variance=0.0)
     np.testing.assert_allclose(theory.expert_risk(model, [3, 2, 1]), 0.0, atol=1e-14)
     np.testing.assert_allclose(theory.expert_risk(model, [1, 3, 0]), [4.0, 0.0, 16.0], atol=1e-14)
-    with pytest.raises(ValueError, match="expert 0"):
-        theory.expert_excess_distribution(model, [3, 3, 3])
+    with pytest.raises(ValueError, match="expert 2 has 0"):
+        theory.expert_excess_law(model, 2, 3)
 
 
 def test_without_noise_on_a_singular_covariance():
@@ -122,7 +138,6 @@ def test_nothing_to_learn_costs_nothing():
     np.testing.assert_array_equal(theory.expert_risk(model, [3, 1, 0]), [0.0, 0.0, 4.0])
 
 
-@pytest.mark.parametrize("function", [theory.expert_risk, theory.expert_excess_distribution])
 @pytest.mark.parametrize(
     "counts, error",
     [
@@ -134,11 +149,28 @@ def test_nothing_to_learn_costs_nothing():
         ([9, 9, None], TypeError),
     ],
 )
-def test_bad_counts(function, counts, error):
+def test_bad_counts(counts, error):
     with pytest.raises(error, match="counts"):
-        function(MODEL, counts)
+        theory.expert_risk(MODEL, counts)
+
+
+@pytest.mark.parametrize(
+    "expert, n_rows, error, name",
+    [
+        (3, 9, ValueError, "expert"),
+        (-1, 9, ValueError, "expert"),
+        (1.0, 9, TypeError, "expert"),
+        (1, 9.0, TypeError, "n_rows"),
+        (1, [[9]], ValueError, "n_rows"),
+        (1, [], ValueError, "n_rows"),
+        (1, -9, ValueError, "n_rows"),
+    ],
+)
+def test_bad_arguments_of_the_excess_law(expert, n_rows, error, name):
+    with pytest.raises(error, match=f"^{name}"):
+        theory.expert_excess_law(MODEL, expert, n_rows)
 
 
 def test_excess_law_needs_enough_rows():
     with pytest.raises(ValueError, match="expert 1 has 1 of 2 rows"):
-        theory.expert_excess_distribution(MODEL, [3, 1, 1])
+        theory.expert_excess_law(MODEL, 1, [9, 1])

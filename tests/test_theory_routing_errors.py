@@ -114,3 +114,59 @@ def test_bad_arguments(arguments, error, name):
 def test_bad_confusion(confusion, error):
     with pytest.raises(error, match="confusion"):
         theory.misrouted_risk(MODEL, confusion)
+
+
+def uniformly_misrouted(model, fraction):
+    """The confusion matrix of a router that sends that fraction of each expert's inputs to the wrong ones alike."""
+    confusion = np.full((model.k, model.k), fraction / (model.k - 1))
+    np.fill_diagonal(confusion, 1 - fraction)
+    return confusion
+
+
+def test_crossover_is_where_the_risks_meet():
+    crossover, dense = theory.misrouting_crossover(MODEL), theory.generalization(MODEL).dense
+    assert 0.02 < crossover < 0.98
+    assert theory.misrouted_risk(MODEL, uniformly_misrouted(MODEL, crossover)) == pytest.approx(dense, rel=1e-12)
+    assert theory.misrouted_risk(MODEL, uniformly_misrouted(MODEL, crossover - 0.01)) < dense
+    assert theory.misrouted_risk(MODEL, uniformly_misrouted(MODEL, crossover + 0.01)) > dense
+
+
+def test_crossover_against_simulation():
+    rng = np.random.default_rng(3)
+    features, response, expert = draw(MODEL, 200_000, rng)
+    dense = (response - features @ np.concatenate(theory.bayes_dense(MODEL))) ** 2
+    outputs = np.column_stack([features[:, block] @ w for block, w in zip(MODEL.blocks, theory.bayes_sparse(MODEL))])
+
+    def lead(fraction):
+        wrong = rng.random(len(expert)) < fraction
+        routed = (expert + wrong * rng.integers(1, MODEL.k, len(expert))) % MODEL.k
+        return (response - outputs[np.arange(len(expert)), routed]) ** 2 - dense
+
+    crossover = theory.misrouting_crossover(MODEL)
+    assert agrees(lead(crossover), 0.0)
+    assert not agrees(lead(0.8 * crossover), 0.0) and not agrees(lead(1.2 * crossover), 0.0)
+
+
+def test_crossover_lies_between_0_and_1():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        k = rng.integers(2, 6)
+        model = mn.BlockModel(
+            [[[value]] for value in 10 ** rng.uniform(-4, 4, k)],
+            rng.standard_normal((k, 1)),
+            0.9 * rng.dirichlet(np.full(k, 0.3)) + 0.1 / k,
+            noise_variance=10 ** rng.uniform(-4, 4),
+        )
+        crossover = theory.misrouting_crossover(model)
+        assert 0 <= crossover <= 1
+        risk = theory.misrouted_risk(model, uniformly_misrouted(model, crossover))
+        assert risk == pytest.approx(theory.generalization(model).dense, rel=1e-9)
+
+
+def test_crossover_without_noise_without_signal_and_with_one_expert():
+    assert theory.misrouting_crossover(dataclasses.replace(MODEL, noise_variance=0.0)) == 0
+    silent = dataclasses.replace(MODEL, coefficients=[np.zeros(2), np.zeros(1), np.zeros(2)])
+    assert theory.misrouting_crossover(silent) == np.inf
+    assert theory.misrouting_crossover(mn.BlockModel.toeplitz(3, 1, rng=0)) == np.inf
+    with pytest.raises(TypeError, match="model"):
+        theory.misrouting_crossover(3)

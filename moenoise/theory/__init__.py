@@ -8,9 +8,10 @@ no closed form: `soft_risk` draws, from NumPy's generator rather than the packag
 from .bayes import Risks, bayes_dense, bayes_sparse, generalization, risk
 from .dense_samples import dense_excess_slope, dense_risk
 from .descent import Convergence, Edges, convergence, singular_edges
-from .expert_samples import expert_excess_distribution, expert_risk
+from .expert_samples import expert_excess_law, expert_risk
 from .noise_shift import crossover_noise, robustness, robustness_condition
-from .routing_errors import misrouted_risk, misrouting
+from .ridge import best_penalty
+from .routing_errors import misrouted_risk, misrouting, misrouting_crossover
 from .soft_routing import RiskEstimate, SoftRisks, soft_risk
 
 __all__ = [
@@ -21,15 +22,17 @@ __all__ = [
     "SoftRisks",
     "bayes_dense",
     "bayes_sparse",
+    "best_penalty",
     "convergence",
     "crossover_noise",
     "dense_excess_slope",
     "dense_risk",
-    "expert_excess_distribution",
+    "expert_excess_law",
     "expert_risk",
     "generalization",
     "misrouted_risk",
     "misrouting",
+    "misrouting_crossover",
     "risk",
     "robustness",
     "robustness_condition",

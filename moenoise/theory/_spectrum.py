@@ -4,7 +4,7 @@ import typing
 
 import numpy as np
 
-from ..model import BlockModel
+from ..model import check_model
 
 
 class Spectrum(typing.NamedTuple):
@@ -28,12 +28,6 @@ class Spectrum(typing.NamedTuple):
     def to_features(self, values):
         """k arrays (d_i,) in the features' own basis, from a (d,) array in the eigenbasis."""
         return [vectors @ block for vectors, block in zip(self.vectors, self.split(values))]
-
-
-def check_model(model):
-    """Raise TypeError where it is not a BlockModel."""
-    if not isinstance(model, BlockModel):
-        raise TypeError(f"model must be a BlockModel, got {type(model).__name__}")
 
 
 def spectrum(model):

@@ -32,7 +32,7 @@ def dense_risk(model, n, *, penalty=0.0):
     n : int or array-like (s,) of int, >= 0
         Rows, routed at random; 0 gives the risk of zero coefficients.
     penalty : float >= 0, default 0.0
-        r.
+        r; `best_penalty` is the best one.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def dense_risk(model, n, *, penalty=0.0):
     rows = _validation.as_integer_vector(np.atleast_1d(n), "n")
     if rows.min() < 0:
         raise ValueError(f"n must be non-negative, got {rows.min()}")
-    risks = np.array([_risk(basis, model, count, penalty) for count in rows.tolist()])
+    risks = np.array([penalised_risk(basis, model, count, penalty) for count in rows.tolist()])
     return risks if np.ndim(n) else float(risks[0])
 
 
@@ -113,7 +113,8 @@ def dense_excess_slope(model):
     return float(model.probabilities @ ((spread + bayes_risk) * trace + 2 * curvature))
 
 
-def _risk(basis, model, n, penalty):
+def penalised_risk(basis, model, n, penalty):
+    """`dense_risk` for one n, of a model whose `Spectrum` is at hand."""
     if n == 0:
         return model.probabilities @ model.signal_variances
     d = model.d

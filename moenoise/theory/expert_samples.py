@@ -58,51 +58,53 @@ def expert_risk(model, counts):
     return np.array([_block_risk(*block) for block in blocks])
 
 
-def expert_excess_distribution(model, counts):
-    r"""Exact law of each expert's excess risk over its Bayes risk ``s_i``, given ``n_i >= d_i`` rows, routing correct.
+def expert_excess_law(model, expert, n_rows):
+    r"""Exact law of an expert's excess risk over its Bayes risk ``s_i``, fitted to n_i >= d_i rows of its own.
 
     ``(bhat_i - w_i)' (Sigma_i + sigma^2 I) (bhat_i - w_i)`` is distributed as
-    ``s_i d_i / (n_i - d_i + 1) * F(d_i, n_i - d_i + 1)``, Hotelling's law (the terms of `expert_risk`).
+    ``s_i d_i / (n_i - d_i + 1) * F(d_i, n_i - d_i + 1)``, Hotelling's law (the terms of `expert_risk`). Its mean is
+    infinite for ``n_i`` in ``{d_i, d_i + 1}``, its variance up to ``n_i = d_i + 3``; its quantiles never are.
 
     Parameters
     ----------
     model : BlockModel
-    counts : array-like of int (k,)
-        ``n_i``, the rows of each expert, at least its number of features.
+    expert : int in 0..k-1
+    n_rows : int or array-like (s,) of int
+        ``n_i``, the expert's rows, at least its number of features.
 
     Returns
     -------
     frozen scipy.stats distribution
-        Of shape (k,): ``.ppf(0.9)`` holds the k upper deciles.
+        Of a squared error, and of the shape of `n_rows`: ``.ppf(0.9)`` is the upper decile, or the s of them.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument has the wrong kind, length or range, and where an expert has nothing to learn or no noise
+        Where an argument has the wrong kind or range, and where the expert has nothing to learn or no noise
         (``s_i = 0``): its excess risk is 0.
 
     Examples
     --------
     >>> import moenoise as mn
     >>> model = mn.BlockModel.isotropic(8, 2, coefficients=[1.0] * 8)
-    >>> mn.theory.expert_excess_distribution(model, [13, 25]).mean()
-    array([1. , 0.4])
+    >>> law = mn.theory.expert_excess_law(model, 0, [13, 25])
+    >>> law.mean(), law.ppf(0.9).round(2)
+    (array([1. , 0.4]), array([2.08, 0.81]))
     """
     import scipy.stats  # half a second to import
 
     basis = spectrum(model)
-    counts = _as_counts(counts, model.k)
-    sizes = model.block_sizes
-    short = counts < sizes
-    if short.any():
-        i = int(short.argmax())
-        raise ValueError(f"counts must be at least the block sizes: expert {i} has {counts[i]} of {sizes[i]} rows")
+    expert = _validation.as_integer(expert, "expert", low=0, high=model.k - 1)
+    rows = _validation.as_integer_vector(np.atleast_1d(n_rows), "n_rows")
+    size = int(model.block_sizes[expert])
+    if rows.min() < size:
+        raise ValueError(f"n_rows must be at least the block size: expert {expert} has {rows.min()} of {size} rows")
     _, sparse = bayes_weights(basis, model.noise_variance)
-    residual = model.noise_variance * basis.block_sums(basis.beta * sparse)
-    if not residual.all():
-        raise ValueError(f"model must give every expert a positive Bayes risk, expert {int(residual.argmin())} has 0")
-    freedom = counts - sizes + 1
-    return scipy.stats.f(sizes, freedom, scale=residual * sizes / freedom)
+    residual = model.noise_variance * basis.block_sums(basis.beta * sparse)[expert]
+    if residual == 0:
+        raise ValueError(f"model must give the expert a positive Bayes risk, expert {expert} has 0")
+    freedom = (rows if np.ndim(n_rows) else rows[0]) - size + 1
+    return scipy.stats.f(size, freedom, scale=residual * size / freedom)
 
 
 def underdetermined_excess(variances, weights, residual, n):

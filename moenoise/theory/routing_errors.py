@@ -1,10 +1,12 @@
 """What a wrong route costs (paper, Theorem 4)."""
 
+import math
+
 import numpy as np
 
 from .. import _validation
 from ._spectrum import bayes_weights, spectrum
-from .bayes import Risks
+from .bayes import Risks, generalization
 
 
 def misrouting(model, true, routed, eta, form="corrected"):
@@ -124,9 +126,62 @@ def misrouted_risk(model, confusion):
         raise ValueError(f"confusion must have shape ({model.k}, {model.k}), got {confusion.shape}")
     if confusion.min() < 0 or np.abs(confusion.sum(axis=1) - 1).max() > tolerance:
         raise ValueError("confusion must have non-negative rows that sum to 1")
-    _, sparse = bayes_weights(basis, model.noise_variance)
+    return float(model.probabilities @ (confusion * _route_risks(basis, model.noise_variance)).sum(axis=1))
+
+
+def misrouting_crossover(model):
+    r"""Fraction of inputs sent to wrong experts at which the sparse Bayes-optimal risk meets the dense one.
+
+    Each input is misrouted with probability e, to one of the ``k - 1`` wrong experts at random and independently of
+    its features. With ``R_ij`` of `misrouted_risk` the sparse risk is affine in e, and the dense one does not depend on
+    it, so they meet at::
+
+        e = (R_dense - R_sparse) / (R_wrong - R_sparse),   R_wrong = sum_i p_i sum_{j != i} R_ij / (k - 1)
+
+    ``R_wrong`` is the risk where all are misrouted: no less than that of predicting 0, which is no less than
+    ``R_dense``. So with two experts or more and something to learn they do meet, at 1 at most.
+
+    Parameters
+    ----------
+    model : BlockModel
+
+    Returns
+    -------
+    float
+        In [0, 1], above which dense wins; 0 without feature noise, where both risks are. inf where they never part:
+        with a single expert there is no wrong one, and with no signal all risks are 0.
+
+    Raises
+    ------
+    TypeError
+        Where model is not a BlockModel.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(2, 2, coefficients=[3.0, 6.0])
+    >>> round(mn.theory.misrouting_crossover(model), 4)
+    0.2222
+    >>> round(mn.theory.misrouted_risk(model, [[7 / 9, 2 / 9], [2 / 9, 7 / 9]]), 4)
+    15.0
+    >>> mn.theory.generalization(model).dense
+    15.0
+    """
+    basis = spectrum(model)
+    if model.k == 1:
+        return math.inf
+    risks = _route_risks(basis, model.noise_variance)
+    wrong = float(model.probabilities @ (risks.sum(axis=1) - risks.diagonal())) / (model.k - 1)
+    base = generalization(model)
+    if not wrong > base.sparse:
+        return math.inf
+    return min((base.dense - base.sparse) / (wrong - base.sparse), 1.0)  # more than 1 by rounding only
+
+
+def _route_risks(basis, noise_variance):
+    """(k, k) risks of expert j's Bayes coefficients on inputs of expert i."""
+    _, sparse = bayes_weights(basis, noise_variance)
     signal = basis.block_sums(basis.eigenvalues * basis.beta**2)
-    noise = model.noise_variance * basis.block_sums(sparse**2)
-    risks = signal[:, None] + noise
-    np.fill_diagonal(risks, model.noise_variance * basis.block_sums(basis.beta * sparse))
-    return float(model.probabilities @ (confusion * risks).sum(axis=1))
+    risks = signal[:, None] + noise_variance * basis.block_sums(sparse**2)
+    np.fill_diagonal(risks, noise_variance * basis.block_sums(basis.beta * sparse))
+    return risks

@@ -13,7 +13,7 @@ from .noise_shift import robustness
 # Entries of a chunk of drawn rows: 2 MB, which fits a cache and leaves Ctrl-C little to wait for.
 _CHUNK = 2**18
 
-# Two controls are fitted to the draws: with fewer of them the standard error is more than a tenth too small.
+# Two controls are fitted to the draws; with fewer of them the standard error is an eighth too small, or worse.
 _FEWEST_SAMPLES = 100
 
 
@@ -72,7 +72,7 @@ def soft_risk(model, *, test_noise_variance=None, n_samples=100_000, rng=None):
     test_noise_variance : float > 0, optional
         ``v``, a variance per entry. Default: the model's own. For predictors that know of the change ("adapted") give
         a model with that noise: ``dataclasses.replace(model, noise_variance=v)``.
-    n_samples : int >= 4, default 100_000
+    n_samples : int >= 100, default 100_000
         Number of rows drawn. Memory is bounded whatever d is, at about 100 bytes a row.
     rng : None, int, SeedSequence or Generator
         The seed of NumPy's Philox generator, from which the rows are drawn. A Generator is advanced; the others give
