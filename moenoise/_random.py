@@ -19,6 +19,7 @@ class Stream(enum.IntEnum):
     LEFT_VECTORS = 0xF0000004
     RIGHT_VECTORS = 0xF0000005
     STARTS = 0xF0000006
+    NOISE_SCALES = 0xF0000007
 
 
 def philox_key(rng):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core, _validation
+from . import _core, _noise_laws, _validation
 from ._random import Stream, philox_key
 
 _MAX_STREAM = int(min(Stream)) - 1
@@ -81,12 +81,12 @@ def draw_coefficients(block_sizes, rng):
     return np.split(draws, ends[:-1])
 
 
-def sample(model, n, *, rng=None, replicate=0, routing="random"):
+def sample(model, n, *, rng=None, replicate=0, routing="random", noise="gaussian"):
     """Draw n samples of a `BlockModel`.
 
     Row r belongs to expert z; its clean features are ``x_z ~ N(0, Sigma_z)`` on block z and zero elsewhere, its
     response is ``x_z' beta_z``, and all d features are observed with noise ``N(0, noise_variance)`` (paper,
-    Section 3.2). A larger n extends the sample: the first rows stay the same.
+    Section 3.2) or of another law. A larger n extends the sample: the first rows stay the same.
 
     Parameters
     ----------
@@ -100,6 +100,12 @@ def sample(model, n, *, rng=None, replicate=0, routing="random"):
     routing : {"random", "balanced"}, optional
         "random": experts are drawn with the model's probabilities. "balanced": experts take turns so that among
         the first m rows, for every m, each has within one row of m p_i (Tijdeman, 1980).
+    noise : {"gaussian", "laplace", "student-t", "rademacher"} or array-like (d, d), optional
+        The law of the noise, which has mean 0 and the model's `noise_variance` an entry whatever the law: normal,
+        Laplace (excess kurtosis 3), Student's t with 5 degrees of freedom (6), or one of two values, minus or plus the
+        standard deviation (-2), each independent over entries; or normal and, over the features of a row, of this
+        correlation matrix. Experts, clean features and response are those of the same seed with Gaussian noise, bit
+        by bit. All bits are the same on every machine.
 
     Returns
     -------
@@ -118,17 +124,26 @@ def sample(model, n, *, rng=None, replicate=0, routing="random"):
     >>> s = model.sample(4, rng=1, routing="balanced")
     >>> s.features.shape, s.expert.tolist()
     ((4, 6), [0, 1, 2, 0])
+
+    Noise of another law on the same rows; block 0 is without signal in row 1:
+
+    >>> model.sample(4, rng=1, routing="balanced", noise="rademacher").features[1, :2].tolist()
+    [-1.0, -1.0]
     """
     n = _validation.as_integer(n, "n", low=1, high=_validation.MAX_DIMENSION)
     replicate = _validation.as_integer(replicate, "replicate", low=0, high=_MAX_REPLICATE)
     _validation.as_choice(routing, "routing", ("random", "balanced"))
+    law = _noise_laws.as_law(noise, model.d)
     key = philox_key(rng)
     expert = _draw_experts(model, n, key, replicate) if routing == "random" else balanced_experts(model, n)
     factors, permutations = model.sampling_factors
+    deviation = math.sqrt(model.noise_variance)
     features, response = _core.block_design(
         key, replicate, Stream.FEATURES, Stream.NOISE, 0, expert, model.block_sizes, factors, permutations,
-        np.concatenate(model.coefficients), math.sqrt(model.noise_variance),
+        np.concatenate(model.coefficients), deviation if law == "gaussian" else 0.0,
     )  # fmt: skip
+    if law != "gaussian" and deviation > 0:
+        features += deviation * _noise_laws.draw(law, key, replicate, n, model.d)
     return Sample(features, response, expert)
 
 

@@ -208,11 +208,11 @@ class BlockModel:
         """
         return tuple(np.concatenate([piece.ravel() for piece in pieces]) for pieces in zip(*self._factors))
 
-    def sample(self, n, *, rng=None, replicate=0, routing="random"):
+    def sample(self, n, *, rng=None, replicate=0, routing="random", noise="gaussian"):
         """Draw n samples; see `moenoise.designs.sample`, which this calls."""
         from . import designs
 
-        return designs.sample(self, n, rng=rng, replicate=replicate, routing=routing)
+        return designs.sample(self, n, rng=rng, replicate=replicate, routing=routing, noise=noise)
 
     def __eq__(self, other):
         if not isinstance(other, BlockModel):
