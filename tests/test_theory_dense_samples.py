@@ -161,7 +161,7 @@ def test_slope_against_simulation():
 
 def test_slope_in_matrices():
     model, noise = UNEQUAL, UNEQUAL.noise_variance
-    dense, slope = np.concatenate(theory.bayes_dense(model)), 0.0
+    dense, slope, taken = np.concatenate(theory.bayes_dense(model)), 0.0, 0.0
     classes, gaps = [], []
     for block, covariance, w in zip(model.blocks, model.covariances, theory.bayes_sparse(model)):
         classes.append(noise * np.eye(model.d))
@@ -172,7 +172,32 @@ def test_slope_in_matrices():
     for i, (p, c, g) in enumerate(zip(model.probabilities, classes, gaps)):
         s = noise * model.coefficients[i] @ theory.bayes_sparse(model)[i]
         slope += p * ((g @ c @ g + s) * np.trace(inverse @ c) + 2 * g @ c @ inverse @ c @ g)
+        taken += p * g @ c @ inverse @ c @ g
+    means = [c @ g for c, g in zip(classes, gaps)]
+    assert np.abs(model.probabilities @ means).max() < 1e-13  # the dense coefficients are where they cancel
     assert theory.dense_excess_slope(model) == pytest.approx(slope, rel=1e-10)
+    assert theory.dense_excess_slope(model, routing="balanced") == pytest.approx(slope - taken, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "model", [mn.BlockModel.isotropic(4, 4, variance=8.0, rng=0), mn.BlockModel.toeplitz(6, 3, scale=3.0, rng=1)]
+)
+def test_slope_of_balanced_routing_by_simulation(model):
+    slopes = [theory.dense_excess_slope(model, routing=routing) for routing in ("balanced", "random")]
+    limit = theory.generalization(model).dense
+
+    def excess(replicate):
+        sample = model.sample(1000, rng=3, replicate=replicate, routing="balanced")
+        return 1000 * (theory.risk(model, mn.learning_curve(sample.features, sample.response, [1000])[0]) - limit)
+
+    values = np.array([excess(replicate) for replicate in range(12_000)])
+    assert agrees(values, slopes[0], margin=0.012)  # the second order is about d / n
+    assert not agrees(values, slopes[1], margin=0.012)
+
+
+def test_slope_of_unknown_routing():
+    with pytest.raises(ValueError, match="routing"):
+        theory.dense_excess_slope(MODEL, routing="fair")
 
 
 def test_slope_of_one_expert():

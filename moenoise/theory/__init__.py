@@ -6,15 +6,19 @@ no closed form: `soft_risk` draws, from NumPy's generator rather than the packag
 """
 
 from .bayes import Risks, bayes_dense, bayes_sparse, generalization, risk
+from .bias_variance import BiasVariance, bias_variance, expert_bias_variance
 from .dense_samples import dense_excess_slope, dense_risk
 from .descent import Convergence, Edges, convergence, singular_edges
+from .descent_residuals import descent_residuals
 from .expert_samples import expert_excess_law, expert_risk
 from .noise_shift import crossover_noise, robustness, robustness_condition
 from .ridge import best_penalty
+from .router_samples import router_excess_bound
 from .routing_errors import misrouted_risk, misrouting, misrouting_crossover
 from .soft_routing import RiskEstimate, SoftRisks, soft_risk
 
 __all__ = [
+    "BiasVariance",
     "Convergence",
     "Edges",
     "RiskEstimate",
@@ -23,10 +27,13 @@ __all__ = [
     "bayes_dense",
     "bayes_sparse",
     "best_penalty",
+    "bias_variance",
     "convergence",
     "crossover_noise",
     "dense_excess_slope",
     "dense_risk",
+    "descent_residuals",
+    "expert_bias_variance",
     "expert_excess_law",
     "expert_risk",
     "generalization",
@@ -36,6 +43,7 @@ __all__ = [
     "risk",
     "robustness",
     "robustness_condition",
+    "router_excess_bound",
     "singular_edges",
     "soft_risk",
 ]

@@ -63,19 +63,24 @@ def dense_risk(model, n, *, penalty=0.0):
     return risks if np.ndim(n) else float(risks[0])
 
 
-def dense_excess_slope(model):
+def dense_excess_slope(model, *, routing="random"):
     r"""First order of the dense fit's excess risk: the limit of ``n (E risk - R_dense)`` as n grows.
 
     ::
 
-        sum_i p_i [ (g_i' C_i g_i + s_i) tr(Cbar^-1 C_i) + 2 g_i' C_i Cbar^-1 C_i g_i ]
+        random  :  sum_i p_i [ (g_i' C_i g_i + s_i) tr(Cbar^-1 C_i) + 2 g_i' C_i Cbar^-1 C_i g_i ]
+        balanced:  the same - sum_i p_i g_i' C_i Cbar^-1 C_i g_i
 
     with ``C_i`` the (d, d) covariance of the noisy features given expert i, ``Cbar`` their average, ``g_i`` expert i's
-    Bayes coefficients (zero outside its block) minus the dense ones, ``s_i`` expert i's Bayes risk. Exact.
+    Bayes coefficients (zero outside its block) minus the dense ones, ``s_i`` expert i's Bayes risk. Exact. It is
+    ``tr(Cbar^-1 V)``, V the variance of ``x (y - x'D)`` of a row, D the dense Bayes coefficients. Where each expert's
+    share of the rows is fixed, the scatter of the experts' means ``C_i g_i`` is no part of it.
 
     Parameters
     ----------
     model : BlockModel
+    routing : "random" or "balanced", default "random"
+        Whether rows are routed at random, or expert i has ``n p_i`` of them, but for one more or less.
 
     Returns
     -------
@@ -84,16 +89,18 @@ def dense_excess_slope(model):
 
     Raises
     ------
-    TypeError
-        Where model is not a BlockModel.
+    TypeError, ValueError
+        Where model is not a BlockModel, or routing is unknown.
 
     Examples
     --------
     >>> import moenoise as mn
-    >>> round(mn.theory.dense_excess_slope(mn.BlockModel.isotropic(2, 2, coefficients=[3.0, 6.0])), 4)
-    36.6667
+    >>> model = mn.BlockModel.isotropic(2, 2, coefficients=[3.0, 6.0])
+    >>> [round(mn.theory.dense_excess_slope(model, routing=routing), 4) for routing in ("random", "balanced")]
+    [36.6667, 33.3333]
     """
     basis = spectrum(model)
+    _validation.as_choice(routing, "routing", ("random", "balanced"))
     noise = model.noise_variance
     if noise == 0:
         return 0.0
@@ -110,7 +117,7 @@ def dense_excess_slope(model):
     spread = inside_and_outside(own * gap**2, noise * dense**2)
     trace = inside_and_outside(own / average, noise / average)
     curvature = inside_and_outside(own * (own / average) * gap**2, noise * (noise / average) * dense**2)
-    return float(model.probabilities @ ((spread + bayes_risk) * trace + 2 * curvature))
+    return float(model.probabilities @ ((spread + bayes_risk) * trace + (2 if routing == "random" else 1) * curvature))
 
 
 def penalised_risk(basis, model, n, penalty):

@@ -50,7 +50,7 @@ def expert_risk(model, counts):
     array([ 3., inf])
     """
     basis = spectrum(model)
-    counts = _as_counts(counts, model.k)
+    counts = as_counts(counts, model.k)
     _, sparse = bayes_weights(basis, model.noise_variance)
     residual = model.noise_variance * basis.block_sums(basis.beta * sparse)
     variances = basis.split(basis.eigenvalues + model.noise_variance)
@@ -113,14 +113,19 @@ def underdetermined_excess(variances, weights, residual, n):
     variances (d,) > 0 of uncorrelated features, weights (d,) true coefficients, residual variance of the response
     beside them, n the number of rows (a real number).
     """
-    kappa = _effective_penalty(variances, n)
+    kappa = effective_penalty(variances, n)
     fraction = variances / (variances + kappa)
     noise_gain = (fraction @ fraction) / n
     bias = (kappa * (fraction / variances) * weights) ** 2 @ variances
-    if np.ptp(variances) <= 1e-12 * variances.max() and residual > 0:
+    if isotropic(variances) and residual > 0:
         # Isotropic: the bias above is exact, and so is this variance.
         return bias / (1 - noise_gain) + residual * n / (len(variances) - n - 1)
     return (bias + residual * noise_gain) / (1 - noise_gain)
+
+
+def isotropic(variances):
+    """Whether the variances (d,) are all equal, to rounding."""
+    return np.ptp(variances) <= 1e-12 * variances.max()
 
 
 def _block_risk(residual, variances, weights, n):
@@ -136,7 +141,7 @@ def _block_risk(residual, variances, weights, n):
     return residual + underdetermined_excess(variances, weights, residual, n)
 
 
-def _effective_penalty(variances, n):
+def effective_penalty(variances, n):
     """kappa with sum(variances / (variances + kappa)) = n < d."""
     # Between its values were all the variances equal to the smallest, and to the average.
     low = 0.5 * variances.min() * (len(variances) - n) / n
@@ -148,7 +153,7 @@ def _effective_penalty(variances, n):
     return scipy.optimize.brentq(surplus, low, high, xtol=np.finfo(float).tiny)
 
 
-def _as_counts(value, k):
+def as_counts(value, k):
     counts = _validation.as_integer_vector(value, "counts")
     if len(counts) != k:
         raise ValueError(f"counts must have one entry an expert, {k}, got {len(counts)}")
