@@ -77,9 +77,10 @@ def _jobs(text):
 def _list(arguments):
     from . import claims
 
+    width = max(map(len, claims.NAMES)) + 2
     for name in claims.NAMES:
         claim = claims.get(name)
-        print(f"{name:<18}{claim.place}\n{'':<18}{claim.statement}")
+        print(f"{name:<{width}}{claim.place}\n{'':<{width}}{claim.statement}")
     return 0
 
 

@@ -6,6 +6,8 @@ Every function that draws takes an ``ax`` and returns it. Figures are made witho
 but their user, and Jupyter shows them as they are after ``%matplotlib inline``.
 """
 
+import io
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +22,9 @@ COLOURS = {
 }
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+
+# Confusion matrices of more experts than this are shaded only: their numbers would not be readable.
+MOST_NUMBERED = 12
 
 STYLE = {
     "font.size": 9,
@@ -77,6 +82,89 @@ def stated(x, y, *, label, colour, form="corrected", ax=None):
     return ax
 
 
+def band(x, low, high, *, label, colour, ax=None):
+    """A shaded band between two curves, behind points and lines: quantiles, or a range.
+
+    Parameters
+    ----------
+    x, low, high : (n,) array_like
+        The band breaks where one of them is not finite.
+    label : str or None
+        For the legend.
+    colour : str
+        That of the curve which the band belongs to; the band is lighter.
+    ax : matplotlib.axes.Axes, optional
+        Default: new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    Where nine of ten draws of an expert's excess risk lie (its law, with n rows and d features; residual variance 1):
+
+    >>> import numpy as np
+    >>> from moenoise import plots
+    >>> from scipy.stats import f
+    >>> d, n = 10, np.arange(12, 60)
+    >>> low, high = d / (n - d + 1) * f(d, n - d + 1).ppf([[0.05], [0.95]])
+    >>> ax = plots.band(n, low, high, label="90 %", colour=plots.COLOURS["experts"])
+    >>> ax.get_legend_handles_labels()[1]
+    ['90 %']
+    """
+    ax = default_axes(ax)
+    x, low, high = (np.ma.masked_invalid(np.asarray(values, dtype=float)) for values in (x, low, high))
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, label=label, zorder=1)
+    return ax
+
+
+def confusion(matrix, *, ax=None):
+    """A router's confusion matrix, as shaded squares with their numbers in per cent.
+
+    Parameters
+    ----------
+    matrix : (k, k) array_like
+        Row i, column j: the share of expert i's inputs that are sent to expert j, between 0 and 1.
+    ax : matplotlib.axes.Axes, optional
+        Default: new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        Where the matrix is not square, or an entry is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from moenoise import plots
+    >>> ax = plots.confusion([[0.9, 0.1], [0.25, 0.75]])
+    >>> [text.get_text() for text in ax.texts]
+    ['90', '10', '25', '75']
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
+        raise ValueError(f"matrix must be square, got shape {matrix.shape}")
+    if not ((matrix >= 0) & (matrix <= 1)).all():
+        raise ValueError("matrix must hold shares, between 0 and 1")
+    ax = default_axes(ax)
+    ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    experts = range(len(matrix))
+    if len(matrix) <= MOST_NUMBERED:
+        for i in experts:
+            for j in experts:
+                ax.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=7,
+                        color="white" if matrix[i, j] > 0.5 else "black")
+        ax.set_xticks(experts)
+        ax.set_yticks(experts)
+    ax.set_xlabel("sent to expert (shares in %)")
+    ax.set_ylabel("belongs to expert")
+    return ax
+
+
 def agreement(records, *, ax=None):
     """Each record's stated numbers as multiples of the measured one: 1 is agreement.
 
@@ -110,3 +198,27 @@ def legend_below(figure, axes, columns=3):
             entries.setdefault(label, handle)
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns,
                   frameon=False, fontsize=8)
+
+
+def svg(figure):
+    """A figure as SVG, the same bytes each time.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from moenoise import plots
+    >>> figure, ax = plots.new_axes()
+    >>> plots.svg(figure).startswith(b"<?xml")
+    True
+    """
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

@@ -83,9 +83,10 @@ def fill(report, names, out, jobs, progress):
         with (tqdm(total=len(names), desc="claims", bar_format=BAR, miniters=0, disable=not progress) as bar,
               Run(report.seed, jobs, bar) as run):
             for name in names:
-                report.outcomes[name] = _measure(registry.get(name), run, report.preset)
+                report.outcomes[name] = outcome = _measure(registry.get(name), run, report.preset)
                 if out is not None:
                     report.write_records(out)  # so that nothing finished is lost, whatever comes
+                    outcome.draw()  # within the run, because theory's lines are computed there: BLAS on one thread
                 bar.update()
             bar.set_postfix_str("")
         report.interrupted = False

@@ -1,5 +1,6 @@
 """The command line, as a process where its exit matters."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -44,8 +45,12 @@ def test_help_teaches_by_example(arguments, capsys):
 
 def test_list(capsys):
     assert cli.main(["list"]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out and claims.get(name).place in out for name in claims.NAMES)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(claims.NAMES)
+    for name, first, second in zip(claims.NAMES, lines[::2], lines[1::2]):
+        claim = claims.get(name)
+        assert first.split(maxsplit=1) == [name, claim.place]
+        assert second.strip() == claim.statement
 
 
 def test_reproduce(tmp_path):
@@ -53,7 +58,10 @@ def test_reproduce(tmp_path):
     assert result.returncode == 0
     assert result.stdout.startswith("claim")
     assert "index.html" in result.stdout
-    assert json.loads((tmp_path / "report" / "report.json").read_text())["seed"] == 7
+    document = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert document["seed"] == 7
+    assert document["records"] == [dataclasses.asdict(record)
+                                   for record in mn.reproduce("table-2", rng=7, progress=False).records]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_exit_status_where_a_corrected_formula_fails(monkeypatch, capsys):
     def measure(run):
         return [compare("theorem-1", "q", "s", Estimate(1.0, 0.1), corrected=9.0)], {}
 
-    wrong = Claim("theorem-1", "p", "s", "f", {"quick": {}}, measure, lambda data: {})
+    wrong = Claim("theorem-1", "p", "s", "in short", "f", {"quick": {}}, measure, lambda data: {})
     monkeypatch.setattr(claims, "get", lambda name: wrong)
     assert cli.main(["reproduce", "theorem-1"]) == 1
     assert "fails" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html.parser
 import json
 import re
 
@@ -12,12 +13,13 @@ import threadpoolctl
 import moenoise as mn
 from moenoise import claims
 from moenoise.claims.base import Claim, Estimate, Record, compare
+from moenoise.page import failures_first, standing
 from moenoise.report import FIELDS, Report, prepare_folder, write_atomically
 
 
 def claim(name, measure):
     """A claim without figures."""
-    return Claim(name, "nowhere", "a < b", "a & b", {"quick": {}, "paper": {}}, measure, lambda data: {})
+    return Claim(name, "nowhere", "a < b", "b > a", "a & b", {"quick": {}, "paper": {}}, measure, lambda data: {})
 
 
 def one_record(run):
@@ -45,7 +47,8 @@ def test_json_is_strict_and_complete(written):
 
     document = json.loads((out / "report.json").read_text(), parse_constant=refuse)
     assert (document["version"], document["preset"], document["seed"]) == (mn.__version__, "quick", 5)
-    assert list(document) == ["version", "preset", "seed", "records"]
+    assert list(document) == ["version", "preset", "seed", "records", "timings"]
+    assert document["timings"] == []
     assert document["records"] == [dataclasses.asdict(record) for record in report.records]
     assert list(document["records"][0]) == list(FIELDS) == [field.name for field in dataclasses.fields(Record)]
 
@@ -62,12 +65,97 @@ def test_csv(written):
 
 
 def test_page_is_self_contained(written):
-    _, out = written
+    report, out = written
     page = (out / "index.html").read_text()
     assert re.findall(r'(?:src|href)="(?!data:image/svg\+xml;base64,|#)', page) == []
-    assert page.count("<img ") == 2
+    assert page.count("<img ") == sum(len(outcome.figures) for outcome in report.outcomes.values()) >= 2
     assert 'id="theorem-3"' in page and 'id="figure-3"' in page
     assert "$" not in re.sub(r'src="[^"]*"', "", page)
+
+
+class Headings(html.parser.HTMLParser):
+    """What stands in which order on a page: ids, badges' classes, whether details are open; tags have to match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.badges, self.details, self.open_tags = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in ("meta", "img", "br"):
+            self.open_tags.append(tag)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if (attributes.get("class") or "").startswith("badge "):
+            self.badges.append(attributes["class"].split()[1])
+        if tag == "details":
+            self.details.append("open" in attributes)
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+
+def test_page_opens_with_what_stands(written):
+    _, out = written
+    page = (out / "index.html").read_text()
+    parsed = Headings(page)
+    assert parsed.open_tags == []
+    assert parsed.ids == ["top", "theorem-3", "figure-3"]
+    assert parsed.badges[:4] == ["partly", "holds", "partly", "holds"]  # of theorem-3 and figure-3, before any section
+    assert page.index('class="badge') < page.index("<section") < page.index("<img")
+    assert parsed.details == [False, False]
+    assert "As printed: 0 stand, 2 in part, 0 fall. Corrected: all hold." in page
+    assert "d = 120, k = 4" in page  # figure-3's small size
+
+
+@pytest.mark.parametrize(
+    "verdicts, printed, corrected",
+    [
+        (["holds", "holds", "none"], ("✓ stands", "holds", "2 of 2"), ("✓ holds", "holds", "2 of 2")),
+        (["holds", "fails", "none"], ("◐ in part", "partly", "1 of 2"), ("✗ fails", "fails", "1 of 2")),
+        (["fails", "none"], ("✗ falls", "fails", "0 of 1"), ("✗ fails", "fails", "0 of 1")),
+        (["none"], ("nothing stated", "none", ""), ("nothing stated", "none", "")),
+    ],
+)
+def test_standing(verdicts, printed, corrected):
+    records = [Record("c", "q", "s", 1.0, 0.1, 1.0, 1.0, verdict, verdict) for verdict in verdicts]
+    assert (standing(records, "printed"), standing(records, "corrected")) == (printed, corrected)
+
+
+def test_failures_come_first():
+    verdicts = [("holds", "holds"), ("fails", "holds"), ("holds", "fails"), ("none", "holds"), ("fails", "fails")]
+    records = [Record("c", f"q{i}", "s", 1.0, 0.1, 1.0, 1.0, *pair) for i, pair in enumerate(verdicts)]
+    assert [record.quantity for record in failures_first(records)] == ["q4", "q2", "q1", "q0", "q3"]
+
+
+def test_page_shows_what_fails_as_corrected(tmp_path, monkeypatch):
+    def measure(run):
+        return [compare("theorem-1", "q", "s", Estimate(1.0, 0.1), corrected=9.0)], {}
+
+    monkeypatch.setattr(claims, "get", lambda name: claim(name, measure))
+    mn.reproduce("theorem-1", out=tmp_path, progress=False)
+    page = (tmp_path / "index.html").read_text()
+    assert Headings(page).details == [True]
+    assert "Corrected: these fail: theorem-1." in page
+
+
+def test_timings_stand_beside_the_records(tmp_path, monkeypatch):
+    timing = {"quantity": "time to residual < 1e-3", "setting": "n=3", "seconds": 0.125}
+
+    def measure(run):
+        return one_record(run)[0], {"timings": [timing]}
+
+    monkeypatch.setattr(claims, "get", lambda name: claim(name, measure))
+    report = mn.reproduce("theorem-1", out=tmp_path, progress=False)
+    assert report.outcomes["theorem-1"].timings == [timing]
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["timings"] == [{"claim": "theorem-1", **timing}]
+    assert "time to residual &lt; 1e-3" in (tmp_path / "index.html").read_text()
+    for text in (json.dumps(document["records"]), (tmp_path / "theorem-1.csv").read_text(), report.table(),
+                 report.summary()):
+        assert "time to residual" not in text
 
 
 def test_page_escapes(tmp_path, monkeypatch):
@@ -94,7 +182,10 @@ def test_table(written):
 def test_representations(written):
     report, _ = written
     assert "preset quick, seed 5, 2 claims" in repr(report)
-    assert report._repr_html_().count("<tr>") == len(report.records) + 1
+    shown = report._repr_html_()
+    assert Headings(shown).open_tags == []
+    assert shown.count("<tr>") == len(report.records) + len(report.outcomes) + 2  # and the headings of both tables
+    assert shown.index("◐ in part") < shown.index("<details>")
 
 
 def test_ok(monkeypatch):
@@ -144,6 +235,20 @@ def seed_record(run):
     """A claim's measure that records what its seed gives."""
     value = float(run.rng(0).generate_state(1)[0])
     return [compare("theorem-1", "q", "s", Estimate.exactly(value))], {}
+
+
+def test_records_depend_on_seed_and_claim_only():
+    """Not on the claims that run before, on how many workers there are, or on the order in which claims are named."""
+    names = ["theorem-2", "theorem-4", "figure-3", "case-study-a63", "table-2"]
+    together = mn.reproduce(names, rng=7, progress=False, jobs=2)
+    backwards = mn.reproduce(names[::-1], rng=7, progress=False, jobs=1)
+    assert list(backwards.outcomes) == list(together.outcomes) == names
+    assert backwards.records == together.records
+    for name in names:
+        alone = mn.reproduce(name, rng=7, progress=False, jobs=1)
+        assert alone.records == together.outcomes[name].records
+        other = mn.reproduce(name, rng=8, progress=False).records
+        assert [record.measured for record in other] != [record.measured for record in alone.records]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -34,22 +34,18 @@ class Terms(NamedTuple):
     """bias + variance - the Bayes risk."""
 
 
-def printed_terms(signal, noise, beta, n):
-    """As in the paper: the "bias" is the Bayes risk, and one expression stands for both variances and the excess."""
-    bayes = noise * signal * beta**2 / (signal + noise)
-    variance = beta**2 * signal * noise**2 / (n * (signal + noise) ** 2)
-    return Terms(bayes, variance, variance, variance)
+def scalar_model(signal, noise, beta):
+    """One expert of one feature."""
+    return BlockModel.isotropic(1, 1, variance=signal, noise_variance=noise, coefficients=[beta])
 
 
-def exact_terms(signal, noise, beta, n):
-    """For n > 2: bhat has mean w = beta signal / (signal + noise) and variance s / ((signal + noise) (n - 2)).
-
-    ``y = w (x + e) + r`` with r of variance s, the Bayes risk, independent of x + e.
-    """
-    total = signal + noise
-    w, bayes = beta * signal / total, noise * signal * beta**2 / total
-    scatter = bayes / (total * (n - 2))
-    return Terms(signal * ((beta - w) ** 2 + scatter), noise * (w**2 + scatter), noise * scatter, total * scatter)
+def stated_terms(model, n, form):
+    """As printed: one expression stands for the variance, the scatter and the excess. Corrected: exact for n > 2."""
+    bias, variance = (float(term[0]) for term in theory.expert_bias_variance(model, [n], form=form))
+    if form == "printed":
+        return Terms(bias, variance, variance, variance)
+    (w,), bayes = theory.bayes_sparse(model), theory.generalization(model).sparse
+    return Terms(bias, variance, variance - model.noise_variance * float(w @ w), bias + variance - bayes)
 
 
 def fitted(signal, noise, beta, n, fits, rng, stream):
@@ -64,7 +60,7 @@ def measure(run, *, sizes, fits, replicates):
     """Bias, variance and excess risk of many scalar fits at every n; each replicate is the mean of `fits` of them."""
     records, curves = [], []
     for i, (signal, noise, beta) in enumerate(SETTINGS):
-        model = BlockModel.isotropic(1, 1, variance=signal, noise_variance=noise, coefficients=[beta])
+        model = scalar_model(signal, noise, beta)
         w, bayes = float(theory.bayes_sparse(model)[0][0]), theory.generalization(model).sparse
         curve = []
         for j, n in enumerate(sizes):
@@ -79,23 +75,24 @@ def measure(run, *, sizes, fits, replicates):
 
             measured = np.array(run.map(terms, range(replicates), "fits"))
             setting = f"lambda^2={signal:g}, sigma^2={noise:g}, beta={beta:g}, n={n}"
-            records += size_records(signal, noise, beta, n, measured, setting, w)
+            records += size_records(model, n, measured, setting)
             curve.append(measured)
         curves.append(np.array(curve))
     return records, {"sizes": np.array(sizes), "curves": curves}
 
 
-def size_records(signal, noise, beta, n, measured, setting, w):
+def size_records(model, n, measured, setting):
     """The law at every n; mean coefficient and terms where they can be tested."""
     records = [compare(NAME, "share of excess risks above the law's upper decile", setting,
                        Estimate.of(measured[:, 4]), corrected=UPPER)]
     if n < TESTABLE_ROWS:
         return records
-    printed, exact = printed_terms(signal, noise, beta, n), exact_terms(signal, noise, beta, n)
+    printed, exact = stated_terms(model, n, "printed"), stated_terms(model, n, "corrected")
     names = ("bias term", "variance term", "sigma^2 times the coefficient's variance", "excess risk")
     records += [compare(NAME, name, setting, Estimate.of(values), printed=stated, corrected=corrected)
                 for name, values, stated, corrected in zip(names, measured.T, printed, exact)]
-    return [*records, compare(NAME, "mean coefficient", setting, Estimate.of(measured[:, 5]), corrected=w)]
+    return [*records, compare(NAME, "mean coefficient", setting, Estimate.of(measured[:, 5]),
+                     corrected=float(theory.bayes_sparse(model)[0][0]))]
 
 
 def figures(data):
@@ -105,12 +102,12 @@ def figures(data):
     figure, axes = plots.new_axes(3, width=2.9, height=3.0)
     (signal, noise, beta), sizes, curve = SETTINGS[0], data["sizes"], data["curves"][0]
     tested = sizes >= TESTABLE_ROWS
-    line = np.geomspace(sizes[tested][0], sizes[-1], 100)
+    model = scalar_model(signal, noise, beta)
+    line = np.unique(np.geomspace(sizes[tested][0], sizes[-1], 100).astype(int))
     panels = (("bias term", 0, 0), ("variance term", 1, 1), ("excess risk", 3, 3))
     for ax, (title, column, term) in zip(axes, panels):
-        for form, formula in (("corrected", exact_terms), ("printed", printed_terms)):
-            stated = np.broadcast_to(formula(signal, noise, beta, line)[term], line.shape)
-            plots.stated(line, stated, label={"corrected": "exact", "printed": "printed"}[form],
+        for form, label in (("corrected", "exact"), ("printed", "printed")):
+            plots.stated(line, [stated_terms(model, n, form)[term] for n in line.tolist()], label=label,
                          colour=plots.COLOURS[form], form=form, ax=ax)
         estimates = [Estimate.of(values) for values in curve[tested, :, column]]
         plots.measured(sizes[tested], [estimate.mean for estimate in estimates],
@@ -135,6 +132,7 @@ CLAIM = Claim(
     place="Appendix A.6.3",
     statement="One feature an expert: the bias tends to the Bayes risk, the variance is beta^2 lambda^2 sigma^4 / "
               "(n (lambda^2 + sigma^2)^2).",
+    summary="At n = 50 the bias is 0.115, not 0.889, the excess 0.0185, not 0.0020.",
     finding="The bias term is not the Bayes risk (0.115, not 0.889, at n = 50 and a signal of 8 times the noise): the "
             "Bayes risk is the limit of both terms together. The printed variance is sigma^2 times the variance of "
             "the coefficient, to first order, and so neither the variance term, which tends to sigma^2 w^2, nor the "

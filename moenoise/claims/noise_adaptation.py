@@ -348,6 +348,8 @@ CLAIM = Claim(
     place="Beyond the paper, whose Section 4.3 changes the test noise but never the estimators",
     statement="Nothing is printed. Estimated from the unlabelled test rows, the noise is known well enough that soft "
               "routing adapted to it is the best of all predictors again, whatever the test noise.",
+    summary="The best in 5 settings from a fifth to ten times the training noise; unadapted, soft loses to dense from "
+            "1.3 to 2.9 times on. Fits follow more noise to within 0.5 %, less noise only in part.",
     finding="So it was in every setting, from a fifth to ten times the training noise; a batch of 10,000 rows tells "
             "its noise variance to 0.2 to 0.5 % on average. Of the others, soft routing that does not adapt suffers "
             "most from more noise: it loses to dense above test noise 2.9, 1.9, 1.5, 1.3 and 2.2 in the five settings, "

@@ -286,6 +286,8 @@ CLAIM = Claim(
     place="Beyond the paper, which takes routing to be nearly perfect (Section 4.1)",
     statement="Not in the paper: for a known model no predictor beats the mixture of experts with a soft gate, at the "
               "training noise; hard routing by the optimal router can lose to dense.",
+    summary="In 684 models soft routing loses nowhere to dense or hard. Hard routing by the optimal router loses to "
+            "dense up to a signal-to-noise ratio of 0.5 to 3.5, by up to 61 %.",
     finding="Beyond chance, soft routing loses to neither dense nor hard routing in any of 684 models (paper preset), "
             "nor to ridge or boosted trees trained on 100,000 rows in one. Hard routing, though it picks the "
             "likeliest expert, loses to dense up to a signal-to-noise ratio of 0.8 for 2 and 1.9 for 32 experts of 4 "

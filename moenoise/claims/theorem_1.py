@@ -224,6 +224,9 @@ CLAIM = Claim(
     place="Section 4.1 and A.7, Theorem 1",
     statement="Routing by the largest block-wise QDA score is nearly perfect, with an excess error of at most a "
               "multiple of n^-1/2.",
+    summary="Printed scores compare densities over different coordinates: accuracy 0.005 (unequal blocks: 0.045). "
+            "Corrected: 0.940 (0.987), equal to the Bayes classifier from full densities, and ahead of scikit-learn's "
+            "QDA wherever that could be fitted.",
     finding="The printed scores are densities over different coordinates and cannot be compared: the quietest block "
             "wins. The corrected score routes as well as the Bayes classifier computed from full densities, and "
             "leaving out any of its terms routes worse where blocks, scales and loads differ. Estimated, it is ahead "

@@ -122,10 +122,11 @@ CLAIM = Claim(
     place="Section 4.3, Theorem 3",
     statement="Under test noise of another variance the risks have the stated forms, and sparse wins wherever "
               "lambda_min(Sigma_i) > 4 sigma^2 and the test noise is the larger.",
+    summary="The risks are exact; the condition is not sufficient: with 100 experts dense wins from test noise 28 on.",
     finding="The risks are right as printed. The condition is not sufficient: it covers p_i >= 1/16 only. The "
             "corrected one is lambda_min(Sigma_i) >= sigma^2 / sqrt(p_i); below it dense can win from a crossover on.",
     presets={
-        "quick": {"d": 16, "rows": 5_000, "replicates": 16},
+        "quick": {"d": 16, "rows": 5_000, "replicates": 32},
         "paper": {"d": 64, "rows": 30_000, "replicates": 48},
     },
     measure=measure,

@@ -182,12 +182,14 @@ CLAIM = Claim(
     place="Section 4.4 and A.5, Theorem 5",
     statement="Gradient descent contracts the residual by the stated rates, and faster for every expert than for the "
               "dense design.",
+    summary="So it does in the design tried; the printed rates are off: dense 0.855 printed, 0.914 measured, 0.915 "
+            "corrected.",
     finding="The order of the rates is right in this design, the rates are not: the law used is that of a few "
             "isolated singular values, but here all are positive and the ends of the bulk count; and a block of n/k "
             "rows has its own ratio of noise. The corrected edges solve the bulk's equation with entry variance "
             "sigma^2 / n throughout. The contraction a step tends to the rate only as the steps grow, from below.",
     presets={
-        "quick": {"n": 600, "replicates": 8},
+        "quick": {"n": 600, "replicates": 16},
         "paper": {"n": 1600, "replicates": 16},
     },
     measure=measure,

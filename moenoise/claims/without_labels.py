@@ -269,6 +269,8 @@ CLAIM = Claim(
     place="Beyond the paper, whose experts are fitted to rows of known experts (Section 3)",
     statement="Nothing is printed. The block model can be fitted without labels, by expectation maximisation with the "
               "soft gate; the question is what that costs, and where it breaks down.",
+    summary="1.2 % above the true model at n = 2,000 and signal-to-noise 2, as with labels (dense: 72 %). It breaks "
+            "down, and loses to dense, where rows are few and signals weak.",
     finding="With enough rows labels are worth little: with 6,000 or more they save at most 0.4 % of the risk at any "
             "signal. Fitted to 2,000 rows at signal-to-noise 2, the risk is 1.2 % above the true model's without "
             "labels as with them, and dense's 72 %. It breaks down where rows are few and signals weak, because the "

@@ -1,0 +1,231 @@
+"""The overlap ablation: accuracy of dense and sparse classifiers as interference merges the blocks.
+
+The paper gives a table of accuracies and the interference's magnitude alpha, "across all dimensions", with an oracle
+router; nothing of the data or the classifiers. Ours: clean features ``x`` of a block model with ``Sigma_i = I``, the
+label the sign of ``x' beta``, linear least-squares classifiers on the labels -1 and 1, and ``alpha g`` added to the
+features, g ~ N(0, I), read in three ways:
+
+* everywhere: on all features, independent of the label; that is more feature noise, of variance alpha^2;
+* elsewhere: on the features outside the row's own block only, independent of the label;
+* signal: as elsewhere, but the interference is signal, ``y = (x + alpha g)' beta``: alpha = 1 is one dense model.
+
+Accuracies under known routing have a closed form to first order in features over rows, see `stated_accuracies`. Beside
+the paper's oracle routing there are two learned ones, both by a `QDARouter` fitted to the training rows and their
+experts: to the likeliest expert, and all experts weighted by their probabilities.
+"""
+
+import math
+
+import numpy as np
+
+from ..designs import standard_normal
+from ..model import BlockModel
+from .base import Claim, Estimate, compare
+
+NAME = "overlap"
+
+# The paper's table.
+ALPHAS = (0.0, 0.1, 0.3, 0.5, 1.0)
+PRINTED_DENSE = (0.6059, 0.6054, 0.5987, 0.5921, 0.5659)
+PRINTED_SPARSE = (0.7025, 0.7036, 0.6991, 0.6894, 0.6571)
+
+# Fitted to the table's first row, by the closed form: the noise variance to sparse, the number of experts to dense.
+NOISE_VARIANCE, K = 1.83, 5
+
+LINE = np.linspace(0, 1, 41)  # of the figure
+
+READINGS = ("everywhere", "elsewhere", "signal")
+FITS = ("dense", "experts, oracle routing", "experts, learned routing", "experts, learned soft routing")
+
+# The closed form drops terms of second order in features over rows.
+MARGIN = 0.01
+
+
+def measure(run, *, block_sizes, rows, replicates):
+    """Accuracies of four classifiers for each reading and alpha, on one draw a replicate, for each size of block."""
+    records, cells = [], []
+    for cell, size in enumerate(block_sizes):
+        model = BlockModel.isotropic(K * size, K, noise_variance=NOISE_VARIANCE, rng=run.rng(2 * cell))
+        seed = run.rng(2 * cell + 1)
+
+        def accuracies(replicate):
+            return replicate_accuracies(model, seed, replicate, rows)
+
+        measured = np.array(run.map(accuracies, range(replicates), f"d_i={size}"))
+        stated = np.array([[stated_accuracies(model, reading, alpha, rows) for alpha in ALPHAS]
+                           for reading in READINGS])
+        for i, reading in enumerate(READINGS):
+            records += reading_records(reading, f"d_i={size}, interference {reading}", measured[:, i], stated[i])
+        records += table_records(f"d_i={size}, interference everywhere", measured[:, 0])
+        line = np.array([[stated_accuracies(model, reading, alpha, rows) for alpha in LINE] for reading in READINGS])
+        cells.append({"size": size, "measured": measured, "line": line})
+    return records, {"cells": cells}
+
+
+def replicate_accuracies(model, seed, replicate, rows):
+    """(readings, alphas, 5): accuracies of `FITS` on fresh rows, and the learned router's own."""
+    drawn = [draw(model, seed, replicate, half, rows) for half in (0, 1)]
+    return np.array([[accuracies_of(model, *[overlapped(model, *one, reading, alpha) for one in drawn])
+                      for alpha in ALPHAS] for reading in READINGS])
+
+
+def draw(model, seed, replicate, half, rows):
+    """A sample without interference and the interference of magnitude 1; half 0 is for training, 1 for testing."""
+    key = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, half, replicate))
+    return model.sample(rows, rng=key), standard_normal((rows, model.d), rng=key)
+
+
+def overlapped(model, sample, interference, reading, alpha):
+    """The `Sample` with interference of magnitude alpha, its response the label, -1 or 1."""
+    added = alpha * interference
+    if reading != "everywhere":
+        for i, block in enumerate(model.blocks):
+            added[sample.expert == i, block] = 0
+    response = sample.response + (added @ np.concatenate(model.coefficients) if reading == "signal" else 0)
+    return sample._replace(features=sample.features + added, response=np.where(response > 0, 1.0, -1.0))
+
+
+def accuracies_of(model, train, test):
+    """Accuracies of `FITS` and of the router, a QDARouter fitted to the training rows and their experts."""
+    from ..estimators import DenseRegressor, ExpertsRegressor
+
+    dense = DenseRegressor().fit(train.features, train.response)
+    experts = ExpertsRegressor(model.block_sizes, routing="soft")
+    experts.fit(train.features, train.response, expert=train.expert)
+    routed = experts.router_.predict(test.features)
+    scores = [dense.predict(test.features), experts.predict(test.features, expert=test.expert),
+              experts.predict(test.features, expert=routed), experts.predict(test.features)]
+    return [*[np.mean((score > 0) == (test.response > 0)) for score in scores], np.mean(routed == test.expert)]
+
+
+def stated_accuracies(model, reading, alpha, rows):
+    """(2,): dense and oracle-routed accuracies; blocks with ``Sigma_i = I``.
+
+    Given its expert a row's features have uncorrelated entries of variances m, and covariances c with the score whose
+    sign is the label, a score of standard deviation tau. Its covariances with the label itself are ``sqrt(2 / pi) c /
+    tau``, so that least squares tend to ``w = sqrt(2 / pi) (sum p c / tau) / (sum p m)``, entry by entry (for an
+    expert, over its own entries and rows). A linear rule w has the accuracy ``1/2 + arcsin(rho) / pi`` with ``rho =
+    w' c / (tau sqrt(w' (m w)))`` (Sheppard). Fitted to n rows, w has errors of ``(1 - g) d / n`` in all, where g is the
+    share of the label's variance that it explains; they lower rho by the factor ``sqrt(g / (g + (1 - g) d / n))``.
+    """
+    beta, share = np.concatenate(model.coefficients), alpha**2
+    own = np.repeat(np.eye(K), model.block_sizes, axis=1)  # (K, d): 1 where the entry is in the row's own block
+    variances = model.noise_variance + own + share * (1 if reading == "everywhere" else 1 - own)
+    covariances = beta * (own + share * (1 - own) * (reading == "signal"))
+    deviations = np.sqrt(covariances @ beta)[:, None]
+    moments = math.sqrt(2 / math.pi) * covariances / deviations
+    pooled = model.probabilities @ moments, model.probabilities @ variances
+    correlations = [reached(pooled[0] / pooled[1], covariances / deviations, variances,
+                            pooled[0] ** 2 @ (1 / pooled[1]), model.d / rows),
+                    reached(own * moments / variances, covariances / deviations, variances,
+                            (own * moments**2 / variances).sum(-1), model.block_sizes / (model.probabilities * rows))]
+    return 0.5 + np.arcsin(correlations) @ model.probabilities / math.pi
+
+
+def reached(rules, covariances, variances, explained, load):
+    """(K,) correlations of a fitted rule's answers with the standardised score; `load` is features over rows."""
+    limit = (rules * covariances).sum(-1) / np.sqrt((rules**2 * variances).sum(-1))
+    return limit * np.sqrt(explained / (explained + (1 - explained) * load))
+
+
+def reading_records(reading, setting, measured, stated):
+    """Comparisons of one reading; measured (replicates, alphas, 5), stated (alphas, 2).
+
+    Interference everywhere leaves a block model, whose best predictor is the soft mixture; elsewhere it is only shown.
+    """
+    records = []
+    for j, alpha in enumerate(ALPHAS):
+        dense, oracle, learned, soft, router = measured[:, j].T
+        here = f"{setting}, alpha={alpha:g}"
+        records += [
+            compare(NAME, f"accuracy, {name}", f"{here}, margin {MARGIN:.0%}", Estimate.of(values), corrected=limit,
+                    margin=MARGIN) for name, values, limit in zip(FITS, (dense, oracle), stated[j])]
+        records += [
+            compare(NAME, "oracle-routed experts' - dense accuracy, at least 0", here, Estimate.of(oracle - dense),
+                    printed=0.0, relation="at least"),
+            compare(NAME, "experts' accuracy, soft - hard routing by the same router, at least 0", here,
+                    Estimate.of(soft - learned), corrected=0.0 if reading == "everywhere" else None,
+                    relation="at least"),
+            compare(NAME, "learned-routing experts' - dense accuracy", here, Estimate.of(learned - dense)),
+            compare(NAME, "soft-routing experts' - dense accuracy", here, Estimate.of(soft - dense)),
+            compare(NAME, "learned router's accuracy", here, Estimate.of(router)),
+        ]
+    return records + trend_records(f"{setting}, from alpha={ALPHAS[0]:g} to {ALPHAS[-1]:g}", measured)
+
+
+def trend_records(setting, measured):
+    """What becomes of both accuracies as the blocks merge; both fall in the table."""
+    lost = measured[:, 0] - measured[:, -1]
+    return [compare(NAME, f"accuracy lost, {name}, at least 0", setting, Estimate.of(values), printed=0.0,
+                    relation="at least") for name, values in zip(FITS, lost[:, :2].T)]
+
+
+def table_records(setting, measured):
+    """The table's numbers beside ours; they depend on choices that it does not give, so that they are not judged."""
+    columns = [(name, measured[:, :, i], printed)
+               for i, (name, printed) in enumerate(zip(FITS, (PRINTED_DENSE, PRINTED_SPARSE)))]
+    columns.append(("lead of oracle routing", measured[:, :, 1] - measured[:, :, 0],
+                    np.subtract(PRINTED_SPARSE, PRINTED_DENSE)))
+    return [compare(NAME, f"accuracy, {name}, beside the table's", f"{setting}, alpha={alpha:g}",
+                    Estimate.of(values[:, j]), printed=printed[j], testable=False)
+            for name, values, printed in columns for j, alpha in enumerate(ALPHAS)]
+
+
+def figures(data):
+    """A row of panels for each size of block: accuracy against alpha in each reading."""
+    from .. import plots
+
+    drawn = {}
+    for cell in data["cells"]:
+        figure, axes = plots.new_axes(len(READINGS), width=3.2, height=3.6, sharey=True)
+        for i, (reading, ax) in enumerate(zip(READINGS, axes)):
+            plot_reading(cell["measured"][:, i], cell["line"][i], ax)
+            ax.set_title(f"interference {reading}", fontsize=9, loc="left")
+            ax.set_xlabel(r"magnitude of the interference $\alpha$")
+        axes[0].set_ylabel("accuracy")
+        plots.legend_below(figure, axes, columns=4)
+        drawn[f"{K} experts of {cell['size']} features, noise variance {NOISE_VARIANCE:g}. Interference: on all "
+              "features; on the other experts' only; on those, and part of the label's score. Lines: closed form. "
+              "Crosses: the paper's table, whose first row the noise variance and the number of experts were "
+              f"fitted to. Means of {len(cell['measured'])} draws; bars: two standard errors."] = figure
+    return drawn
+
+
+def plot_reading(measured, line, ax):
+    """One panel; measured (replicates, alphas, 5), line (len(LINE), 2)."""
+    from .. import plots
+
+    colours = (plots.COLOURS["dense"], plots.COLOURS["experts"], plots.CYCLE[4], plots.COLOURS["corrected"])
+    for i, (name, colour, marker) in enumerate(zip(FITS, colours, "so^D")):
+        estimates = [Estimate.of(column) for column in measured[:, :, i].T]
+        plots.measured(ALPHAS, [e.mean for e in estimates], [e.standard_error for e in estimates], label=name,
+                       colour=colour, marker=marker, ax=ax)
+    for i, name in enumerate(("dense", "experts")):
+        plots.stated(LINE, line[:, i], label=None, colour=plots.COLOURS[name], ax=ax)
+        ax.plot(ALPHAS, (PRINTED_DENSE, PRINTED_SPARSE)[i], "x", color=plots.COLOURS[name], markersize=7,
+                label=("dense, the paper's", "experts, the paper's")[i])
+
+
+CLAIM = Claim(
+    name=NAME,
+    place="Ablation on cross-block overlap (later version)",
+    statement="Sparse keeps its lead in accuracy, some 0.09, however far interference merges the blocks.",
+    summary="It does while interference is independent of the label and an oracle routes. With a learned router the "
+            "lead is 0.01 to 0.06 and can turn; where interference is signal dense wins from alpha = 0.5 on.",
+    finding="It does where the interference is independent of the label. On all features it is more feature noise: the "
+            "closed form, two numbers of it fitted to the table's first row, then follows the sparse column to 0.003 "
+            "up to alpha = 0.5 (0.669 at 1, where the table has 0.657), and the lead shrinks from 0.104 to 0.090 "
+            "(0.097 to 0.091 in the table). On the other experts' features only, sparse loses nothing, unlike the "
+            "table's. Where the interference is signal, so that alpha = 1 is one dense model, the lead is gone at 0.5, "
+            "and dense is 0.12 ahead at 1. But an oracle tells the row's block. With a learned router the lead at "
+            "alpha = 0 is not 0.10 but 0.010 for experts of 8 features (routed right: 46 %) and 0.064 for 40 (77 %), "
+            "and at 1 it can be negative: -0.006 for 8 features; -0.04 and -0.03 with interference elsewhere, which "
+            "leaves a router no better than chance. Soft routing was better than hard everywhere, and behind dense "
+            "only where the interference is signal, from alpha = 0.5 on.",
+    presets={
+        "quick": {"block_sizes": (8,), "rows": 1500, "replicates": 20},
+        "paper": {"block_sizes": (8, 40), "rows": 8000, "replicates": 24},
+    },
+    measure=measure,
+    figures=figures,
+)
