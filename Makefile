@@ -1,4 +1,4 @@
-# make reproduce | test | bench: each makes .venv, builds and installs what is not up to date, then runs.
+# make reproduce | test | bench | notebooks: each makes .venv, builds and installs what is not up to date, then runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ OUT ?= report
 # The install is editable: Python files need no new one, and the package works in this folder too.
 BUILT_FROM := pyproject.toml setup.py moenoise/_version.py $(wildcard csrc/*.[ch] csrc/simd/*.[ch])
 
-.PHONY: reproduce test bench clean
+.PHONY: reproduce test bench notebooks clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/moenoise reproduce --preset paper --out $(OUT)
@@ -17,6 +17,16 @@ test: $(VENV)/installed
 # PyTorch is large, and one rival of many: it is measured where $(BIN)/pip has installed it.
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks $(ROWS)
+
+# Text notebooks, opened as notebooks; options for Jupyter by LAB, as in make notebooks LAB=--no-browser.
+notebooks: $(VENV)/notebooks
+	$(BIN)/jupyter lab $(LAB) --notebook-dir notebooks
+
+$(VENV)/notebooks: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebooks]'
+	$(BIN)/jupytext-config --settings-file $(VENV)/etc/jupyter/labconfig/default_setting_overrides.json \
+	    set-default-viewer python
+	touch $@
 
 $(VENV)/installed: $(VENV)/bin/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
