@@ -149,14 +149,20 @@ def as_jobs(value, name="jobs"):
 
 def as_integer_vector(value, name):
     """A one-dimensional intp array; floats are accepted only where they are whole numbers' own dtype."""
+    return as_integer_array(value, name, (1,))
+
+
+def as_integer_array(value, name, dimensions):
+    """A non-empty intp array with one of these numbers of dimensions."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked array")
+    expected = " or ".join(f"{ndim}-dimensional" for ndim in dimensions)
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be a 1-dimensional array of integers: {error}") from error
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be a non-empty 1-dimensional array, got shape {array.shape}")
+        raise ValueError(f"{name} must be a {expected} array of integers: {error}") from error
+    if array.ndim not in dimensions or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty {expected} array, got shape {array.shape}")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.intp).max:

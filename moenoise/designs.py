@@ -162,6 +162,20 @@ def balanced_experts(model, n):
     return _core.balanced_assignment(model.probabilities, n)
 
 
+def balanced_counts(model, sizes):
+    """(s, k): each expert's rows among the first n of `balanced_experts`, for the numbers n of rows in sizes (s,).
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> from moenoise.designs import balanced_counts
+    >>> balanced_counts(mn.BlockModel.isotropic(2, 2, rng=0), [4, 5]).tolist()
+    [[2, 2], [3, 2]]
+    """
+    expert = balanced_experts(model, int(np.max(sizes)))
+    return np.array([np.bincount(expert[:n], minlength=model.k) for n in sizes])
+
+
 def _draw_experts(model, n, key, replicate):
     """(n,) independent experts with the model's probabilities, by inversion."""
     uniforms = _core.uniform(key, Stream.ROUTING, replicate, 0, n)

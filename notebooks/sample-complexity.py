@@ -129,8 +129,8 @@ def excess_curves(model, sizes, replicates=REPLICATES):
 def stated_excess(model, sizes):
     """(2, sizes): what theory says, rows shared equally."""
     limits = mn.theory.generalization(model)
-    experts = [model.probabilities @ mn.theory.expert_risk(model, [n // model.k] * model.k) for n in sizes]
-    return mn.theory.dense_risk(model, sizes) - limits.dense, np.array(experts) - limits.sparse
+    experts = mn.theory.expert_risk(model, [[n // model.k] * model.k for n in sizes]) @ model.probabilities
+    return mn.theory.dense_risk(model, sizes) - limits.dense, experts - limits.sparse
 
 
 curves = excess_curves(model, sizes)
@@ -218,7 +218,7 @@ figure
 # %%
 rows = np.unique(np.geomspace(30, 3_000, 26).astype(int) // K * K)
 penalties = mn.theory.best_penalty(model, rows)
-tuned = np.array([mn.theory.dense_risk(model, int(n), penalty=penalty) for n, penalty in zip(rows, penalties)])
+tuned = mn.theory.dense_risk(model, rows, penalty=penalties)
 plain, experts = (excess + limit for excess, limit in zip(stated_excess(model, rows), limits))
 fits = (60, 120, 240, 720)
 errors = []

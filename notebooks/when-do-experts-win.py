@@ -112,7 +112,7 @@ figure
 
 # %%
 sizes = np.unique(np.geomspace(30, 3_000, 40).astype(int))
-ridge = np.array([mn.theory.dense_risk(model, int(n), penalty=mn.theory.best_penalty(model, int(n))) for n in sizes])
+ridge = mn.theory.dense_risk(model, sizes, penalty=mn.theory.best_penalty(model, sizes))
 total = model.probabilities @ model.signal_variances
 errors = {"dense": [], "experts": []}
 rows_tried, repeats = (120, 180, 300, 600, 1_200, 2_400), 12
@@ -127,7 +127,7 @@ figure, ax = plots.new_axes(width=4.8, height=3.1)
 plots.stated(sizes, mn.theory.dense_risk(model, sizes) / total, label="dense", colour=plots.COLOURS["dense"], ax=ax)
 plots.stated(sizes, ridge / total, label="dense, best ridge", colour=plots.COLOURS["corrected"], ax=ax)
 many = sizes[sizes >= 12 * (SIZE + 2)] // 12 * 12
-experts = np.array([model.probabilities @ mn.theory.expert_risk(model, [n // 12] * 12) for n in many]) / total
+experts = mn.theory.expert_risk(model, [[n // 12] * 12 for n in many]) @ model.probabilities / total
 plots.stated(many, experts, label="experts, routed by the label", colour=plots.COLOURS["experts"], ax=ax)
 for name, marker in (("dense", "s"), ("experts", "o")):
     values = np.array(errors[name])

@@ -62,6 +62,13 @@ def test_terms_add_up_to_the_risk_in_every_regime():
     assert np.isinf(theory.expert_bias_variance(model, [4, 2, 2])).all()
 
 
+def test_many_counts_at_once():
+    model, counts = mn.BlockModel([[[8.0]], [[1.0]]], [[1.0], [2.0]]), [[50, 10], [3, 10]]
+    for form in ("corrected", "printed"):
+        rows = [theory.expert_bias_variance(model, row, form=form) for row in counts]
+        np.testing.assert_array_equal(theory.expert_bias_variance(model, counts, form=form), np.swapaxes(rows, 0, 1))
+
+
 def test_limit_is_that_of_the_bayes_coefficients():
     model = mn.BlockModel.toeplitz(12, 3, scale=2.0, noise_variance=0.7, rng=0)
     bias, variance = theory.expert_bias_variance(model, [10**9] * 3)

@@ -213,10 +213,22 @@ def test_bad_n(n, error):
         theory.dense_risk(MODEL, n)
 
 
+def test_a_penalty_for_each_n():
+    risks = theory.dense_risk(MODEL, [5, 40, 40], penalty=[0.5, 0.0, 2.0])
+    expected = [theory.dense_risk(MODEL, n, penalty=penalty) for n, penalty in ((5, 0.5), (40, 0.0), (40, 2.0))]
+    assert risks.tolist() == expected
+
+
 @pytest.mark.parametrize("penalty, error", [(-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)])
 def test_bad_penalty(penalty, error):
     with pytest.raises(error, match="penalty"):
         theory.dense_risk(MODEL, 10, penalty=penalty)
+
+
+@pytest.mark.parametrize("n, penalty", [([5, 6], [1.0]), ([5, 6], [1.0, -1.0]), (5, [1.0]), ([5], [np.nan])])
+def test_bad_penalties(n, penalty):
+    with pytest.raises(ValueError, match="penalty"):
+        theory.dense_risk(MODEL, n, penalty=penalty)
 
 
 @pytest.mark.parametrize("function", [lambda model: theory.dense_risk(model, 3), theory.dense_excess_slope])

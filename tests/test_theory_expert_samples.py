@@ -138,13 +138,23 @@ def test_nothing_to_learn_costs_nothing():
     np.testing.assert_array_equal(theory.expert_risk(model, [3, 1, 0]), [0.0, 0.0, 4.0])
 
 
+def test_many_counts_at_once():
+    counts = [[0, 10, 1], [9, 8, 7], [9, 10, 1]]
+    risks = theory.expert_risk(MODEL, counts)
+    assert risks.shape == (3, 3)
+    np.testing.assert_array_equal(risks, [theory.expert_risk(MODEL, row) for row in counts])
+
+
 @pytest.mark.parametrize(
     "counts, error",
     [
         ([9, 9], ValueError),
         ([9, 9, -1], ValueError),
         ([9.0, 9.0, 9.0], TypeError),
-        ([[9, 9, 9]], ValueError),
+        ([[[9, 9, 9]]], ValueError),
+        ([[9, 9], [9, 9]], ValueError),
+        ([[9, 9, 9], [9, 9]], ValueError),
+        (np.empty((0, 3), dtype=int), ValueError),
         (9, ValueError),
         ([9, 9, None], TypeError),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import theory
-from ..designs import balanced_experts
+from ..designs import balanced_counts
 from ..model import BlockModel
 from .base import FALSE_ALARM_RATE, Claim, Estimate, Record, compare
 
@@ -32,7 +32,7 @@ def measure(run, *, d, k, sizes, random_sizes, replicates):
     sizes, random_sizes = np.array(sizes), np.array(random_sizes)
     counts = balanced_counts(model, sizes)
     balanced = measure_routing(run, model, sizes, "balanced", run.rng(1), replicates)
-    stated = expected_excess(run, model, sizes)
+    stated = expected_excess(model, sizes)
     records = [record for j, n in enumerate(sizes)
                for record in size_records(model, int(n), counts[j], balanced[:, :2, j], stated[:, j])]
     records += [record for j, n in enumerate(sizes)
@@ -44,7 +44,7 @@ def measure(run, *, d, k, sizes, random_sizes, replicates):
                 for record in random_records(model, int(n), random_counts[:, j], random[:, :, j])]
     line = plotted_sizes(model.d, sizes)
     data = {"model": model, "sizes": sizes, "measured": balanced[:, :2], "stated": stated, "random_sizes": random_sizes,
-            "random": random[:, :2], "line": line, "line_stated": expected_excess(run, model, line),
+            "random": random[:, :2], "line": line, "line_stated": expected_excess(model, line),
             "law": predicted_quantiles(model, line[line >= model.d], run.rng(3))}
     return records, data
 
@@ -90,15 +90,11 @@ def predicted_quantiles(model, sizes, seed):
     return sizes, np.quantile(total, LEVELS, axis=0)
 
 
-def expected_excess(run, model, sizes):
+def expected_excess(model, sizes):
     """(2, len(sizes)): the formulas' excess risks, dense and experts', under balanced routing."""
     limits = theory.generalization(model)
-
-    def experts(counts):
-        return model.probabilities @ theory.expert_risk(model, counts)
-
-    return np.array([theory.dense_risk(model, sizes) - limits.dense,
-                     np.array(run.map(experts, balanced_counts(model, sizes), "formulas")) - limits.sparse])
+    experts = theory.expert_risk(model, balanced_counts(model, sizes)) @ model.probabilities
+    return np.array([theory.dense_risk(model, sizes) - limits.dense, experts - limits.sparse])
 
 
 def plotted_sizes(d, sizes):
@@ -106,12 +102,6 @@ def plotted_sizes(d, sizes):
     line = np.unique(np.concatenate([np.geomspace(sizes[0], sizes[-1], 100).astype(int), sizes,
                                      d + np.arange(-20, 21) * max(1, d // 180)]))
     return line[(line >= sizes[0]) & (line <= sizes[-1])]
-
-
-def balanced_counts(model, sizes):
-    """(len(sizes), k): each expert's rows among the first n, the same in every draw."""
-    expert = balanced_experts(model, int(sizes[-1]))
-    return np.array([np.bincount(expert[:n], minlength=model.k) for n in sizes])
 
 
 def size_records(model, n, counts, measured, stated):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import theory
-from ..designs import balanced_experts
+from ..designs import balanced_counts
 from ..model import BlockModel
 from .base import Claim, Estimate, compare
 
@@ -68,15 +68,9 @@ def ridge_coefficients(X, y, penalty):
 
 def stated_risks(model, sizes):
     """(3, len(sizes)): the formulas' risks of dense, of ridge at the best penalty, and of experts in balance."""
-    best = [theory.dense_risk(model, n, penalty=r) for n, r in zip(sizes.tolist(), theory.best_penalty(model, sizes))]
-    experts = [model.probabilities @ theory.expert_risk(model, counts) for counts in balanced_counts(model, sizes)]
+    best = theory.dense_risk(model, sizes, penalty=theory.best_penalty(model, sizes))
+    experts = theory.expert_risk(model, balanced_counts(model, sizes)) @ model.probabilities
     return np.array([theory.dense_risk(model, sizes), best, experts])
-
-
-def balanced_counts(model, sizes):
-    """(len(sizes), k): each expert's rows among the first n, the same in every draw."""
-    expert = balanced_experts(model, int(sizes[-1]))
-    return np.array([np.bincount(expert[:n], minlength=model.k) for n in sizes])
 
 
 def plotted_sizes(model, sizes):

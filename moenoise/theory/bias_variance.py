@@ -9,7 +9,7 @@ import numpy as np
 from .. import _validation
 from ._spectrum import bayes_weights, spectrum
 from .bayes import risk
-from .expert_samples import as_counts, effective_penalty, expert_risk, isotropic
+from .expert_samples import as_counts, by_count, effective_penalty, expert_risk, isotropic
 
 
 class BiasVariance(typing.NamedTuple):
@@ -85,14 +85,14 @@ def expert_bias_variance(model, counts, *, form="corrected"):
     Parameters
     ----------
     model : BlockModel
-    counts : array-like of int (k,)
-        ``n_i >= 0``, the rows of each expert.
+    counts : array-like of int (k,) or (s, k)
+        ``n_i >= 0``, the rows of each expert; or s times that.
     form : "corrected" or "printed", default "corrected"
 
     Returns
     -------
     BiasVariance
-        Named tuple ``(bias, variance)`` of (k,) arrays, both inf for n_i in ``{d_i - 1, d_i, d_i + 1}``.
+        Named tuple ``(bias, variance)`` of (k,) or (s, k) arrays, both inf for n_i in ``{d_i - 1, d_i, d_i + 1}``.
 
     Raises
     ------
@@ -121,10 +121,10 @@ def expert_bias_variance(model, counts, *, form="corrected"):
     residuals = noise * basis.block_sums(basis.beta * sparse)
     if form == "printed":
         return _printed(basis, noise, residuals, counts)
-    blocks = zip(residuals.tolist(), basis.split(basis.eigenvalues + noise), basis.split(sparse), counts.tolist())
-    variance = noise * np.array([_squared_norm(*block) for block in blocks])
-    finite = np.isfinite(variance)
-    bias = np.subtract(expert_risk(model, counts), variance, out=np.full(model.k, np.inf), where=finite)
+    blocks = list(zip(residuals.tolist(), basis.split(basis.eigenvalues + noise), basis.split(sparse)))
+    variance = noise * by_count(counts, lambda i, n: _squared_norm(*blocks[i], n))
+    risks = expert_risk(model, counts)
+    bias = np.subtract(risks, variance, out=np.full_like(variance, np.inf), where=np.isfinite(variance))
     return BiasVariance(bias, variance)
 
 
@@ -149,4 +149,4 @@ def _printed(basis, noise_variance, residuals, counts):
         raise ValueError("counts must be positive for form='printed'")
     signal = basis.eigenvalues
     variance = basis.beta**2 * signal * (noise_variance / (signal + noise_variance)) ** 2 / counts
-    return BiasVariance(residuals, variance)
+    return BiasVariance(np.broadcast_to(residuals, counts.shape).copy(), variance)

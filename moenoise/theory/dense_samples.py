@@ -31,8 +31,8 @@ def dense_risk(model, n, *, penalty=0.0):
     model : BlockModel
     n : int or array-like (s,) of int, >= 0
         Rows, routed at random; 0 gives the risk of zero coefficients.
-    penalty : float >= 0, default 0.0
-        r; `best_penalty` is the best one.
+    penalty : float >= 0 or array-like (s,), default 0.0
+        r, for all n or for each; `best_penalty` is the best one.
 
     Returns
     -------
@@ -55,11 +55,11 @@ def dense_risk(model, n, *, penalty=0.0):
     3.75
     """
     basis = spectrum(model)
-    penalty = _validation.as_scalar(penalty, "penalty", low=0)
     rows = _validation.as_integer_vector(np.atleast_1d(n), "n")
     if rows.min() < 0:
         raise ValueError(f"n must be non-negative, got {rows.min()}")
-    risks = np.array([penalised_risk(basis, model, count, penalty) for count in rows.tolist()])
+    penalties = _as_penalties(penalty, n)
+    risks = np.array([penalised_risk(basis, model, *pair) for pair in zip(rows.tolist(), penalties)])
     return risks if np.ndim(n) else float(risks[0])
 
 
@@ -118,6 +118,18 @@ def dense_excess_slope(model, *, routing="random"):
     trace = inside_and_outside(own / average, noise / average)
     curvature = inside_and_outside(own * (own / average) * gap**2, noise * (noise / average) * dense**2)
     return float(model.probabilities @ ((spread + bayes_risk) * trace + (2 if routing == "random" else 1) * curvature))
+
+
+def _as_penalties(value, n):
+    """A penalty for each n."""
+    if np.ndim(value) == 0:
+        return [_validation.as_scalar(value, "penalty", low=0)] * np.size(n)
+    penalties = _validation.as_array(value, "penalty", 1)
+    if penalties.shape != np.shape(n):
+        raise ValueError(f"penalty must be one number, or one for each n, {np.shape(n)}, got shape {penalties.shape}")
+    if penalties.min() < 0:
+        raise ValueError(f"penalty must be non-negative, got {penalties.min():g}")
+    return penalties.tolist()
 
 
 def penalised_risk(basis, model, n, penalty):

@@ -28,12 +28,12 @@ def expert_risk(model, counts):
     Parameters
     ----------
     model : BlockModel
-    counts : array-like of int (k,)
-        ``n_i >= 0``, the rows of each expert.
+    counts : array-like of int (k,) or (s, k)
+        ``n_i >= 0``, the rows of each expert; or s times that.
 
     Returns
     -------
-    (k,) array
+    (k,) or (s, k) array
         Expected squared errors on a new row of expert i, averaged over the rows that were fitted. Weighted by the
         probabilities they give the sparse estimator's risk.
 
@@ -48,14 +48,16 @@ def expert_risk(model, counts):
     >>> model = mn.BlockModel.isotropic(8, 2, coefficients=[1.0] * 8)
     >>> mn.theory.expert_risk(model, [13, 5])
     array([ 3., inf])
+    >>> mn.theory.expert_risk(model, [[13, 13], [26, 26]]) @ model.probabilities
+    array([3.        , 2.38095238])
     """
     basis = spectrum(model)
     counts = as_counts(counts, model.k)
     _, sparse = bayes_weights(basis, model.noise_variance)
     residual = model.noise_variance * basis.block_sums(basis.beta * sparse)
     variances = basis.split(basis.eigenvalues + model.noise_variance)
-    blocks = zip(residual.tolist(), variances, basis.split(sparse), counts.tolist())
-    return np.array([_block_risk(*block) for block in blocks])
+    blocks = list(zip(residual.tolist(), variances, basis.split(sparse)))
+    return by_count(counts, lambda i, n: _block_risk(*blocks[i], n))
 
 
 def expert_excess_law(model, expert, n_rows):
@@ -154,9 +156,19 @@ def effective_penalty(variances, n):
 
 
 def as_counts(value, k):
-    counts = _validation.as_integer_vector(value, "counts")
-    if len(counts) != k:
-        raise ValueError(f"counts must have one entry an expert, {k}, got {len(counts)}")
+    """(k,) or (s, k) numbers of rows, not negative."""
+    counts = _validation.as_integer_array(value, "counts", (1, 2))
+    if counts.shape[-1] != k:
+        raise ValueError(f"counts must have one entry an expert, {k}, got {counts.shape[-1]}")
     if counts.min() < 0:
         raise ValueError(f"counts must be non-negative, got {counts.min()}")
     return counts
+
+
+def by_count(counts, function):
+    """The array of ``function(i, counts[..., i])``, computed once for each expert i and number of rows."""
+    found = np.empty(counts.shape)
+    for i, column in enumerate(np.moveaxis(counts, -1, 0)):
+        distinct, index = np.unique(column, return_inverse=True)
+        found[..., i] = np.array([function(i, n) for n in distinct.tolist()])[index].reshape(column.shape)
+    return found
