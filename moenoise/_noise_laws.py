@@ -29,11 +29,7 @@ def as_law(value, d, name="noise"):
     """One of `NAMES`, or a (d, d) correlation matrix and its factors, as `draw` wants it."""
     if isinstance(value, str):
         return _validation.as_choice(value, name, NAMES)
-    correlation = _validation.as_covariance(value, name)
-    if len(correlation) != d:
-        raise ValueError(f"{name} must be a correlation of all {d} features, got shape {correlation.shape}")
-    if np.abs(np.diag(correlation) - 1).max() > _validation.relative_tolerance(value, d):
-        raise ValueError(f"{name} must have 1 on its diagonal: it is a correlation, noise_variance is the variance")
+    correlation = _validation.as_correlation(value, d, name)
     try:
         return _core.psd_factor(correlation)[:2]
     except ValueError as error:

@@ -90,6 +90,16 @@ def as_covariance(value, name):
     return array
 
 
+def as_correlation(value, d, name):
+    """A (d, d) covariance with 1 on its diagonal."""
+    correlation = as_covariance(value, name)
+    if len(correlation) != d:
+        raise ValueError(f"{name} must be a correlation of all {d} features, got shape {correlation.shape}")
+    if np.abs(np.diag(correlation) - 1).max() > relative_tolerance(value, d):
+        raise ValueError(f"{name} must have 1 on its diagonal: it is a correlation, noise_variance is the variance")
+    return correlation
+
+
 def as_list(value, name):
     """The items of a non-empty sequence, unchecked."""
     try:

@@ -90,6 +90,35 @@ def test_every_regime_of_three_experts():
     np.testing.assert_allclose(theory.expert_risk(MODEL, [10**9] * 3), s, rtol=1e-8)
 
 
+@pytest.mark.parametrize("law, kurtosis", [("laplace", 3.0), ("rademacher", -2.0)])
+def test_slope_with_kurtosis_is_the_sandwich(law, kurtosis):
+    """``tr(C^-1 E[r^2 x x'])`` by brute force, for correlated features."""
+    model = mn.BlockModel([[[2.0, 0.8], [0.8, 1.0]]], [[1.0, -2.0]], noise_variance=0.7)
+    (own,), (w,) = model.covariances, theory.bayes_sparse(model)
+    moments = {}
+    for noise in (law, "gaussian"):
+        X, y, _ = model.sample(1_000_000, rng=5, noise=noise)
+        moments[noise] = (y - X @ w) ** 2 * ((X @ np.linalg.inv(own + 0.7 * np.eye(2))) * X).sum(axis=1)
+    gaussian, stated = theory.expert_excess_slope(model), theory.expert_excess_slope(model, excess_kurtosis=kurtosis)
+    added, error = moments[law] - moments["gaussian"], np.std(moments[law] - moments["gaussian"]) / 1000
+    assert abs(stated - gaussian)[0] > 10 * error
+    assert added.mean() == pytest.approx((stated - gaussian)[0], abs=5 * error)
+    assert moments["gaussian"].mean() == pytest.approx(gaussian[0], abs=5 * moments["gaussian"].std() / 1000)
+
+
+def test_slope_is_the_limit_of_the_gaussian_excess():
+    excess = theory.expert_risk(MODEL, [10**7] * 3) - theory.expert_risk(MODEL, [10**12] * 3)
+    np.testing.assert_allclose(theory.expert_excess_slope(MODEL), 1e7 * excess, rtol=1e-4)
+    clean = mn.BlockModel.isotropic(4, 2, noise_variance=0.0, rng=0)
+    assert theory.expert_excess_slope(clean).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("kurtosis, error", [(-2.1, ValueError), (np.inf, ValueError), ("3", TypeError)])
+def test_bad_kurtosis(kurtosis, error):
+    with pytest.raises(error, match="excess_kurtosis"):
+        theory.expert_excess_slope(MODEL, excess_kurtosis=kurtosis)
+
+
 def test_law_of_the_excess_risk():
     n, repeats = 15, 4000
     excess = one_expert_risks(TOEPLITZ, n, repeats, seed=4) - bayes_risk(TOEPLITZ)

@@ -60,6 +60,52 @@ def expert_risk(model, counts):
     return by_count(counts, lambda i, n: _block_risk(*blocks[i], n))
 
 
+def expert_excess_slope(model, *, excess_kurtosis=0.0):
+    r"""First order of each expert's excess risk: the limit of ``n_i (E risk_i - s_i)`` as n_i grows, for any noise law.
+
+    ::
+
+        s_i d_i + q sigma^4 sum_a (C_i^-1)_aa w_ia^2,    C_i = Sigma_i + sigma^2 I
+
+    Least squares has the excess ``tr(C_i^-1 E[r^2 x x']) / n_i`` to that order (the sandwich formula), r the residual
+    ``y - w_i'x`` and x the expert's noisy features. The noise is in both, ``r = (..) - w_i'e`` and ``x = (..) + e``.
+    Beyond what Gaussian noise gives, ``s_i d_i``, only the fourth cumulant of each entry is left, ``q sigma^4`` for an
+    excess kurtosis q.
+
+    Parameters
+    ----------
+    model : BlockModel
+    excess_kurtosis : float >= -2, default 0.0
+        q: of one entry of the noise, which is independent over entries; 3 for Laplace noise, 6 for Student's t with 5
+        degrees of freedom (whose heavy tail takes thousands of rows to reach this limit), -2 for Rademacher.
+
+    Returns
+    -------
+    (k,) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind or range.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> model = mn.BlockModel.isotropic(8, 2, coefficients=[1.0] * 8)
+    >>> mn.theory.expert_excess_slope(model), mn.theory.expert_excess_slope(model, excess_kurtosis=3.0)
+    (array([8., 8.]), array([9.5, 9.5]))
+    """
+    basis = spectrum(model)
+    q = _validation.as_scalar(excess_kurtosis, "excess_kurtosis", low=-2)
+    _, sparse = bayes_weights(basis, model.noise_variance)
+    slopes = model.noise_variance * basis.block_sums(basis.beta * sparse) * model.block_sizes
+    if q and model.noise_variance:
+        for i, (own, w) in enumerate(zip(model.covariances, basis.to_features(sparse))):
+            inverse = np.linalg.inv(own + model.noise_variance * np.eye(len(own)))
+            slopes[i] += q * model.noise_variance**2 * (np.diag(inverse) @ w**2)
+    return slopes
+
+
 def expert_excess_law(model, expert, n_rows):
     r"""Exact law of an expert's excess risk over its Bayes risk ``s_i``, fitted to n_i >= d_i rows of its own.
 
