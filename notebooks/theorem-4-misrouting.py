@@ -161,6 +161,14 @@ figure
 # their own block, and much noise in another. The first makes an error cheap, because a small $x_i$ also means a small
 # target. The second makes it dear, because the wrong expert answers to a noise that was chosen for being large. We let
 # the best router, which knows the model, route, and put its error rates into `misrouted_risk`.
+#
+# What that leaves out can be had exactly. A route depends on sums of squares only, one a block: the sign of a block
+# does not change it. So the target $m_i = E[y \mid x_i, i]$ and the wrong answer stay uncorrelated, and an input of
+# expert $i$ that goes to $j$ costs, above its own residual variance, the two mean squares *given the route*,
+#
+# $$E\big[m_i^2;\, i \to j\big] + E\big[(w_j^\top x_j)^2;\, i \to j\big] .$$
+#
+# Both are integrals over laws of sums of squared normals, and `mn.theory.routed_risk(model)` computes them.
 
 # %%
 def confusion_of(rows, routed, k):
@@ -169,8 +177,8 @@ def confusion_of(rows, routed, k):
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-print("              wrong  risk by the   same rates,   risk   target's variance   square of the wrong answer")
-print("k   d_i scale routes router itself independent  dense    wrong rows   all    as measured   by sigma^2 |w|^2")
+print("              wrong   own errors:    same rates,  risk   target's variance   square of wrong answer")
+print("k   d_i scale routes measured  exact independent  dense   wrong rows   all   measured  by sigma^2 |w|^2")
 for d, k, scale in ((30, 5, 8.0), (30, 5, 2.0), (30, 5, 0.5), (60, 12, 1.0), (60, 12, 0.5)):
     each = mn.BlockModel.toeplitz(d, k, scale=scale, rng=0)
     rows = each.sample(100_000, rng=3)
@@ -181,18 +189,21 @@ for d, k, scale in ((30, 5, 8.0), (30, 5, 2.0), (30, 5, 0.5), (60, 12, 1.0), (60
     answers = np.array([rows.features[:, block] @ w for block, w in zip(each.blocks, experts)])
     answer = np.mean(answers[routed, np.arange(len(routed))][wrong] ** 2)
     by_formula = np.mean([w @ w for w in experts]) * each.noise_variance
-    print(f"{k:<3} {d // k:3} {scale:5} {wrong.mean():6.1%} {np.mean(experts_errors(each, rows, routed)):11.2f} "
-          f"{independent:12.2f} {mn.theory.generalization(each).dense:8.2f} {np.mean(rows.response[wrong] ** 2):10.2f} "
-          f"{np.mean(rows.response**2):8.2f} {answer:11.2f} {by_formula:15.2f}")
+    print(f"{k:<3} {d // k:3} {scale:5} {wrong.mean():6.1%} {np.mean(experts_errors(each, rows, routed)):8.2f} "
+          f"{mn.theory.routed_risk(each).risk:6.2f} {independent:11.2f} {mn.theory.generalization(each).dense:6.2f} "
+          f"{np.mean(rows.response[wrong] ** 2):12.2f} {np.mean(rows.response**2):5.2f} {answer:10.2f} "
+          f"{by_formula:17.2f}")
 
 # %% [markdown]
 # Both effects are there, and large. Which one wins depends on the signal: where it is strong, errors fall on rows of
 # small targets, and the independent formula says *too much*; with many experts and weak signals nearly every row has a
-# rival block of large noise, and it says *too little*. There is no sign to rely on.
+# rival block of large noise, and it says *too little*. There is no sign to rely on, but there is the
+# exact risk.
 #
 # ## Under growing noise
 #
 # A router made for noise of variance 1 meets more of it. Its own errors grow with the noise, and so does the risk.
+# `routed_risk` takes the model that the rows come from, and what router and experts were made from, as `believed`.
 
 # %%
 noises = np.array([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
@@ -206,14 +217,18 @@ for noise in noises:
     curves.append([np.mean(errors), np.std(errors) / np.sqrt(len(errors)), np.mean(routed != rows.expert)])
 risk, error, wrong = np.transpose(curves)
 exact = mn.theory.robustness(model, noises)
+own = [mn.theory.routed_risk(dataclasses.replace(model, noise_variance=noise), believed=model) for noise in noises]
+own_wrong = [1 - model.probabilities @ each.confusion.diagonal() for each in own]
 
 figure, (ax, rates) = plots.new_axes(2, width=3.5, height=3)
 plots.stated(noises, exact.dense / total, label="dense", colour=plots.COLOURS["dense"], ax=ax)
 plots.stated(noises, exact.sparse / total, label="experts, routed by label", colour=plots.COLOURS["reference"], ax=ax)
-plots.measured(noises, risk / total, error / total, label="experts, routed by QDA", colour=plots.COLOURS["experts"],
-               ax=ax)
+plots.stated(noises, [each.risk / total for each in own], label="experts, routed by QDA",
+             colour=plots.COLOURS["experts"], ax=ax)
+plots.measured(noises, risk / total, error / total, label="the same, simulated", colour=plots.COLOURS["experts"], ax=ax)
 ax.set_ylabel("risk / variance of the response")
 ax.legend(fontsize=7)
+plots.stated(noises, own_wrong, label=None, colour=plots.COLOURS["experts"], ax=rates)
 plots.measured(noises, wrong, np.sqrt(wrong * (1 - wrong) / 50_000), label=None, colour=plots.COLOURS["experts"],
                ax=rates)
 rates.set_ylabel("share of wrong routes")

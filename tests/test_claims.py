@@ -18,6 +18,8 @@ NAMES = [name for name in claims.NAMES if name != "digits"]  # that one has test
 @functools.cache
 def quick(name, seed=0, jobs=2):
     """The records and the data of a claim at its small size."""
+    if name == "joint-training":
+        pytest.importorskip("torch", reason="PyTorch, which trains there, is an optional extra")
     claim = claims.get(name)
     with Run(seed, jobs) as run:
         run.begin(name)
@@ -316,6 +318,12 @@ def test_a_wrong_edge_is_caught(monkeypatch):
 def test_records_do_not_depend_on_the_number_of_jobs(name):
     alone = [dataclasses.asdict(record) for record in quick(name, jobs=1)[0]]
     assert [dataclasses.asdict(record) for record in quick(name, jobs=3)[0]] == alone
+
+
+def test_a_quick_run_compares_no_more_than_its_false_alarm_rate_is_set_for():
+    verdicts = [record.corrected_verdict for name in NAMES if name != "joint-training" for record in quick(name)[0]]
+    assert base.MOST_COMPARISONS / 2 < len(verdicts) - verdicts.count("none") <= base.MOST_COMPARISONS
+    assert base.MOST_COMPARISONS * base.FALSE_ALARM_RATE == pytest.approx(1e-4)
 
 
 def test_records_depend_on_the_seed():

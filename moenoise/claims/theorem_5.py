@@ -189,7 +189,7 @@ CLAIM = Claim(
             "rows has its own ratio of noise. The corrected edges solve the bulk's equation with entry variance "
             "sigma^2 / n throughout. The contraction a step tends to the rate only as the steps grow, from below.",
     presets={
-        "quick": {"n": 600, "replicates": 16},
+        "quick": {"n": 600, "replicates": 32},
         "paper": {"n": 1600, "replicates": 16},
     },
     measure=measure,

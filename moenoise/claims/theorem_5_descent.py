@@ -274,7 +274,7 @@ CLAIM = Claim(
             "does. The printed rate is no bound, neither for dense (48.8 steps, at most 43.9 printed) nor for narrow "
             "blocks (8.6, at most 6.0).",
     presets={
-        "quick": {"sizes": ((400, 2), (200, 20)), "replicates": 12},
+        "quick": {"sizes": ((400, 2), (200, 20)), "replicates": 32},
         "paper": {"sizes": ((1600, 2), (400, 20)), "replicates": 16},
     },
     measure=measure,
