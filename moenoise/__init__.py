@@ -2,7 +2,8 @@
 
 Three ways to an answer, side by side: closed-form theory (`moenoise.theory`), draws of the model (`BlockModel`,
 `spectral_design`) with fast fits of it (`lstsq`, `block_lstsq`, `learning_curve`, ...), and scikit-learn estimators
-(`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation.
+(`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation, and
+`plots` draws as the claims do.
 """
 
 from . import theory
@@ -18,6 +19,7 @@ _LAZY = {
     "ExpertsRegressor": "estimators",
     "BayesPredictor": "bayes_predictor",
     "fit_block_model": "fitting",
+    "plots": "plots",
     "reproduce": "reproduction",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "gradient_descent",
     "learning_curve",
     "lstsq",
+    "plots",
     "reproduce",
     "spectral_design",
     "standard_normal",
@@ -46,7 +49,8 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    module = import_module(f".{_LAZY[name]}", __name__)
+    value = module if name == _LAZY[name] else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -111,9 +111,10 @@ CLAIM = Claim(
     statement="An input disturbed by eta times another expert's features, and routed there, has the stated dense and "
               "sparse risks.",
     summary="Both formulas lose terms: at eta = 1.5 they print 0.64 and 7.4 where 4.26 and 10.7 are measured.",
-    finding="Both printed formulas lose the target's own variance, beta_i' Sigma_i beta_i; the dense one also loses "
-            "noise in blocks i and j, and the sparse one multiplies the noise by eta^2. The corrected forms hold. "
-            "A router's own errors depend on the features: see theorem-4-general.",
+    finding="Both printed formulas lose the target's own variance, beta_i' Sigma_i beta_i, and multiply the noise of "
+            "block j by eta^2; the dense one also has sigma^2 (1 - p_i) / p_i ||D_i||^2 too much in block i, D_i its "
+            "coefficients there. The corrected forms hold. A router's own errors depend on the features: see "
+            "theorem-4-general.",
     presets={
         "quick": {"k": 4, "block_size": 6, "rows": 20_000, "replicates": 32},
         "paper": {"k": 5, "block_size": 8, "rows": 100_000, "replicates": 32},
