@@ -189,9 +189,16 @@ figure
 #
 # <details><summary>Answer</summary>
 #
-# It fails the rare experts: their ratio $(\lambda + \sigma^2)/(p\lambda + \sigma^2)$ is the larger, and with $p = 0.02$
-# dense nearly ignores their signal. The overall gap shrinks all the same, as they are rare. Risks of rare kinds of rows
-# have to be looked at one by one; averages hide them.
+# It fails the rare experts: with $p = 0.02$ it nearly ignores their signal. The sum does not show it. Its $i$-th term
+# is not dense's risk on rows of expert $i$, as the noise that dense takes from the other blocks falls on every row.
+# That risk is
+#
+# $$E[(y - D^\top \bar x)^2 \mid z = i] = (\beta_i - D_i)^\top \Sigma_i (\beta_i - D_i) + \sigma^2 \|D\|^2 ,$$
+#
+# 14.2 and 11.9 for the two rare experts, where the terms, without $p_i$, are 12.2 and 9.7. Their responses have the
+# variances 13.2 and 10.3: on these rows dense is worse than predicting zero. (Their own experts have the risks 3.1 and
+# 2.9.) The overall gap shrinks all the same, from 3.6 to 2.3, as they are rare. Risks of rare kinds of rows have to be
+# looked at one by one; averages hide them.
 # </details>
 #
 # **2. More experts of the same features.** Keep $d = 24$ and go through `K = 1, 2, 4, 8, 24` at noise variance 1. What

@@ -50,12 +50,20 @@ matplotlib.rcParams.update(plots.STYLE)
 #   \eta^2 \big(w_j^\top \Sigma_j w_j + \sigma^2 \|w_j\|^2\big),$$
 #
 # which **loses the target's own variance** $\beta_i^\top \Sigma_i \beta_i$ and multiplies the noise by $\eta^2$, as if
-# it had been disturbed too. The printed dense risk loses the same variance, and noise in blocks $i$ and $j$:
+# it had been disturbed too. For dense it prints
 #
 # $$\text{dense, printed:}\quad \eta^2 \Big(\beta_j^\top \Sigma_j D_j + \sigma^2 \tfrac{p_j - 1}{p_j} \|D_j\|^2\Big)
 #   - \beta_i^\top \Sigma_i D_i + \sigma^2 \sum_{r \ne i, j} \|D_r\|^2 .$$
 #
-# Without $\beta_i^\top \Sigma_i \beta_i$ in front, $-\beta_i^\top \Sigma_i D_i$ can make that negative.
+# Put $D_r^\top \Sigma_r D_r = \beta_r^\top \Sigma_r D_r - \sigma^2 \|D_r\|^2 / p_r$ into the corrected risk, for
+# $r = i$ and $r = j$, and compare:
+#
+# $$R_\text{dense} - \text{printed} = \beta_i^\top \Sigma_i \beta_i
+#   - \sigma^2 \tfrac{1 - p_i}{p_i} \|D_i\|^2 + (1 - \eta^2)\, \sigma^2 \|D_j\|^2 .$$
+#
+# The same variance is lost; block $i$'s term is off by $\sigma^2 \frac{1 - p_i}{p_i} \|D_i\|^2$; and in block $j$ the
+# noise is multiplied by $\eta^2$, as before. Without $\beta_i^\top \Sigma_i \beta_i$ in front,
+# $-\beta_i^\top \Sigma_i D_i$ can make the printed risk negative.
 #
 # ## Formula and simulation
 
@@ -96,9 +104,19 @@ for j, (ax, name, marker) in enumerate(zip(axes, ("dense", "experts"), ("s", "o"
     ax.axhline(0, color=plots.COLOURS["reference"], linewidth=0.6)
     ax.set_title("dense" if name == "dense" else "the wrong expert")
     ax.set_xlabel("size of the disturbance $\\eta$")
+    ax.legend()
 axes[0].set_ylabel("risk of the misrouted input")
-axes[0].legend()
 figure
+
+# %%
+ETA = 1.5
+dense = mn.theory.bayes_dense(model)
+lost = model.signal_variances[TRUE]
+own = -model.noise_variance * (1 / model.probabilities[TRUE] - 1) * dense[TRUE] @ dense[TRUE]
+other = (1 - ETA**2) * model.noise_variance * dense[ROUTED] @ dense[ROUTED]
+stated = {form: mn.theory.misrouting(model, TRUE, ROUTED, ETA, form=form).dense for form in ("corrected", "printed")}
+print(f"dense, eta = {ETA}: corrected less printed {stated['corrected'] - stated['printed']:.6f}")
+print(f"the three terms {lost:.6f} {own:+.6f} {other:+.6f} = {lost + own + other:.6f}")
 
 # %% [markdown]
 # At $\eta = 0$ the corrected risks are what a plainly misrouted input costs. Expert $j$ is then worse than predicting
@@ -131,29 +149,33 @@ def random_routes(rows, k, share, rng):
 
 
 shares = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
-figure, ax = plots.new_axes(width=4.8, height=3.2)
-for scale, colour, marker in zip((0.5, 2.0, 8.0), plots.CYCLE, plots.MARKERS):
+figure, ax = plots.new_axes(width=4.8, height=3.6)
+for scale, colour, marker in zip((0.5, 2.0, 8.0, 64.0), plots.CYCLE, plots.MARKERS):
     each = mn.BlockModel.toeplitz(30, 5, scale=scale, rng=0)
     rows, total = each.sample(100_000, rng=1), each.probabilities @ each.signal_variances
     limits, meet = mn.theory.generalization(each), mn.theory.misrouting_crossover(each)
+    best = 1 - each.probabilities @ mn.theory.routed_risk(each).confusion.diagonal()
+    print(f"scale {scale:4g}: experts can afford {meet:5.1%} wrong routes; the best router errs on {best:6.2%}")
     errors = [experts_errors(each, rows, random_routes(rows, each.k, share, np.random.default_rng(2)))
               for share in shares]
     wrong = [np.eye(each.k) * (1 - share) + (1 - np.eye(each.k)) * share / (each.k - 1) for share in shares]
     stated = [mn.theory.misrouted_risk(each, confusion) / total for confusion in wrong]
-    plots.stated(shares, stated, label=f"experts, scale {scale:g}: up to {meet:.0%} wrong", colour=colour, ax=ax)
+    plots.stated(shares, stated, label=f"experts, scale {scale:g}", colour=colour, ax=ax)
     plots.measured(shares, np.mean(errors, axis=1) / total, np.std(errors, axis=1) / np.sqrt(len(rows.expert)) / total,
                    label=None, colour=colour, marker=marker, ax=ax)
     ax.axhline(limits.dense / total, color=colour, linestyle="--", linewidth=1)
     ax.plot(meet, limits.dense / total, "o", color=colour, markersize=9, fillstyle="none")
-ax.plot([], [], "--", color=plots.COLOURS["reference"], label="dense (circles: where they meet)")
+ax.plot([], [], "--", color=plots.COLOURS["reference"], label="dense (circle: they meet)")
 ax.set_ylim(0, 1.05)
 ax.set_xlabel("share of inputs sent to a wrong expert $\\epsilon$")
 ax.set_ylabel("risk / variance of the response")
-ax.legend(fontsize=7, loc="lower right")
+plots.legend_below(figure, ax)
 figure
 
 # %% [markdown]
-# Experts can afford many wrong routes: here a quarter of the inputs and more, even where signals are strong.
+# The stronger the signal, the fewer wrong routes experts can afford, down to none: the risks of dense and of the right
+# expert settle, while a wrong route costs the whole signal. But a good router then errs less, too, and its errors fall
+# the faster: here experts behind it lose to dense for the weakest signal only.
 #
 # ## A router's errors are not independent of the features
 #
@@ -248,7 +270,8 @@ figure
 # <details><summary>Answer</summary>
 #
 # The wrong expert, always: $w_j^\top \Sigma_j w_j \ge D_j^\top \Sigma_j D_j$, as dense coefficients are shrunk more.
-# The less noise the nearer are the two, and without noise they are the same: both believe the disturbance fully.
+# The less noise the nearer are these two terms, and without noise they are the same: both believe the disturbance
+# fully. The wrong expert still has the target's variance to pay, which dense then predicts.
 # </details>
 #
 # **2. Two experts instead of many.** Go through `toeplitz(24, k, scale=2.0, rng=0)` with `k = 2, 4, 8, 24`, and print
@@ -265,6 +288,7 @@ figure
 #
 # <details><summary>Answer</summary>
 #
-# Soft routing weighs all answers by their probabilities. It takes most of what errors cost away, and never loses to
-# dense at the noise of training; `mn.theory.soft_risk(model)` gives both risks.
+# Soft routing weighs all answers by their probabilities. Of what errors cost, the hard risk less the oracle's, it saves
+# a quarter to somewhat more than a half, the more the weaker the signal; and with the model known it never loses to
+# dense at the noise of training. `mn.theory.soft_risk(model)` gives all of these risks.
 # </details>
