@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from .claims.base import FALSE_ALARM_RATE
+from .claims.base import DOUBT_RATE, FALSE_ALARM_RATE
 from .tables import measured, number
 
 ENVIRONMENT = jinja2.Environment(loader=jinja2.PackageLoader("moenoise"), autoescape=jinja2.select_autoescape(),
@@ -32,20 +32,27 @@ class Standing(NamedTuple):
 def standing(records, form, unjudged="nothing stated"):
     """The `Standing` of all comparisons of a form, "printed" or "corrected", together."""
     counts = collections.Counter(getattr(record, f"{form}_verdict") for record in records)
-    holds, judged = counts["holds"], counts["holds"] + counts["fails"]
+    holds, fails = counts["holds"], counts["fails"]
+    judged = holds + fails + counts["undecided"]
     if not judged:
         return Standing(unjudged, "none", "")
     count = f"{holds} of {judged}"
-    if form == "corrected":
-        return Standing("✓ holds", "holds", count) if holds == judged else Standing("✗ fails", "fails", count)
     if holds == judged:
-        return Standing("✓ stands", "holds", count)
-    return Standing("◐ in part", "partly", count) if holds else Standing("✗ falls", "fails", count)
+        return Standing("✓ holds" if form == "corrected" else "✓ stands", "holds", count)
+    if not fails:
+        return Standing("◐ undecided", "undecided", count)
+    if form == "corrected":
+        return Standing("✗ fails", "fails", count)
+    return Standing("✗ falls", "fails", count) if fails == judged else Standing("◐ in part", "partly", count)
 
 
 def failures_first(records):
     """The records, those that fail as corrected first, then those that fail as printed."""
-    return sorted(records, key=lambda record: (record.corrected_verdict != "fails", record.printed_verdict != "fails"))
+    def order(record):
+        return [("fails", "undecided").index(verdict) if verdict in ("fails", "undecided") else 2
+                for verdict in (record.corrected_verdict, record.printed_verdict)]
+
+    return sorted(records, key=order)
 
 
 def html_page(report, version):
@@ -53,7 +60,8 @@ def html_page(report, version):
     claims = [_section(outcome, report.preset) for outcome in report.outcomes.values()]
     return ENVIRONMENT.get_template("page.html").render(
         version=version, preset=report.preset, seed=report.seed, interrupted=report.interrupted, claims=claims,
-        overview=_overview(claims), rate=f"{FALSE_ALARM_RATE:g}", quantile=f"{100 * (1 - FALSE_ALARM_RATE / 2):.6f} %")
+        overview=_overview(claims), rate=f"{FALSE_ALARM_RATE:g}", quantile=f"{100 * (1 - FALSE_ALARM_RATE / 2):.6f} %",
+        doubt=f"{1 / DOUBT_RATE:,.0f}")
 
 
 def html_fragment(report):
@@ -68,24 +76,35 @@ def html_fragment(report):
 
 
 def _overview(claims):
-    """How many of the claims stand, and which fail even as corrected, as text."""
-    kinds = collections.Counter(claim["printed"].kind for claim in claims)
-    broken = [claim["name"] for claim in claims if claim["corrected"].kind == "fails"]
-    return (f"As printed: {kinds['holds']} stand, {kinds['partly']} in part, {kinds['fails']} fall. "
-            f"Corrected: {'these fail: ' + ', '.join(broken) if broken else 'all hold'}.")
+    """How many of the paper's own statements stand, and which corrected forms fail, as text."""
+    own = collections.Counter(claim["printed"].kind for claim in claims if not claim["beyond"])
+    words = {"holds": "stand", "undecided": "are undecided", "partly": "stand in part", "fails": "fall",
+             "none": "could not be judged"}
+    counts = ", ".join(f"{own[kind]} {word}" for kind, word in words.items() if own[kind])
+    printed = f"Of the paper's own {own.total()}, as printed, {counts}. " if own else ""
+    corrected = collections.defaultdict(list)
+    for claim in claims:
+        corrected[claim["corrected"].kind].append(claim["name"])
+    broken = [f"{word}: {', '.join(corrected[kind])}" for kind, word in (("fails", "fails"), ("undecided", "undecided"))
+              if corrected[kind]]
+    judged = "all that could be judged hold" if corrected["holds"] else "nothing could be judged"
+    return f"{printed}Corrected: {'; '.join(broken) or judged}."
 
 
 def _row(outcome):
     """A claim's line in the verdict table."""
     claim, records = outcome.claim, outcome.records
-    return {"name": claim.name, "place": claim.place, "statement": claim.statement, "summary": claim.summary,
-            "printed": standing(records, "printed"), "corrected": standing(records, "corrected")}
+    unjudged = "not measured" if outcome.not_measured else "nothing stated"
+    return {"name": claim.name, "place": claim.place, "statement": claim.statement, "beyond": claim.beyond,
+            "summary": outcome.not_measured or claim.summary,
+            "printed": standing(records, "printed", unjudged), "corrected": standing(records, "corrected", unjudged)}
 
 
 def _section(outcome, preset):
     """A claim's line and all else that its section shows."""
     return _row(outcome) | {
         "finding": outcome.claim.finding,
+        "not_measured": outcome.not_measured,
         "setting": ", ".join(f"{name} = {_shown(value)}" for name, value in outcome.claim.presets[preset].items()),
         "images": [(caption, _data_address(image)) for caption, image in outcome.images.items()],
         "timings": outcome.timings,

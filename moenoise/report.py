@@ -29,6 +29,11 @@ class Outcome:
         """list of dict: wall-clock times of this run, each with its "quantity", "setting" and "seconds"."""
         return self._data.get("timings", [])
 
+    @property
+    def not_measured(self):
+        """Why nothing was measured (str); empty where it was."""
+        return self._data.get("not_measured", "")
+
     @functools.cached_property
     def figures(self):
         """dict, caption -> `matplotlib.figure.Figure`."""

@@ -23,10 +23,11 @@ def measured(record):
 
 
 def verdict_counts(records, form):
-    """How many records' verdicts on that form hold and fail, as text."""
+    """How many records' verdicts on that form hold, are undecided and fail, as text."""
     counts = collections.Counter(getattr(record, f"{form}_verdict") for record in records)
-    parts = [f"{counts[verdict]} {verdict if counts[verdict] == 1 else verdict.removesuffix('s')}"
-             for verdict in ("holds", "fails") if counts[verdict]]
+    parts = [f"{counts[verdict]} {verdict if counts[verdict] == 1 else plural}"
+             for verdict, plural in (("holds", "hold"), ("undecided", "undecided"), ("fails", "fail"))
+             if counts[verdict]]
     return ", ".join(parts) or "nothing stated"
 
 

@@ -48,18 +48,17 @@ def test_records_depend_on_the_seed_and_not_on_the_number_of_jobs():
     assert measured(seed=1)[0] != quick()[0]
 
 
-@pytest.mark.parametrize("noise, sign", [(1, -1), (4, 1)])
-def test_independent_errors_are_refuted_with_either_sign(noise, sign):
-    for record in of("routed experts' risk", f"test noise {noise}"):
-        assert record.printed_verdict == "fails"
-        assert sign * (record.measured / record.printed - 1) > 0.05
+@pytest.mark.parametrize("noise, sign", [(1, 1), (4, -1)])
+def test_independent_errors_are_off_with_either_sign(noise, sign):
+    for record in of("risk by independent errors", f"test noise {noise}"):
+        assert sign * record.measured > 10 * record.standard_error
 
 
 def test_dense_overtakes_far_below_the_crossover_of_correct_routing():
     for record in of("test noise above which dense wins"):
-        assert record.printed_verdict == "fails" and 5 * record.measured < record.printed
+        assert 5 * record.measured < float(record.setting.split("correct routing ")[1].split(",")[0])
     for record in of("dense - routed experts' risk", "test noise 4"):
-        assert record.measured < 0 < record.printed and record.printed_verdict == "fails"
+        assert record.measured < -10 * record.standard_error
 
 
 def test_a_fifth_misrouted_at_random_is_not_enough_for_dense():

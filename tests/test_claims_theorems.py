@@ -53,13 +53,22 @@ def test_records_depend_on_the_seed_and_not_on_the_number_of_jobs(name):
 
 class TestSamples:
     def test_one_constant_does_not_serve_all_block_sizes(self):
-        needed = {record.setting.split(";")[0]: record for record in of(SAMPLES, "constant that the bound needs")}
+        needed = {record.setting.split(";")[0]: record for record in of(SAMPLES, "square root of the C")}
         for n in (384, 1536):
             assert needed[f"k=6, d_i=16, n = {n}"].printed_verdict == "fails"
         assert needed["k=6, d_i=16, n = 384"].measured > 8 * needed["k=6, d_i=4, n = 384"].printed
 
+    def test_printed_score_is_not_mended_by_rows(self):
+        records = of(SAMPLES, "excess routing error of the printed score")
+        assert len(records) == 3
+        assert all(record.printed_verdict == "fails" and record.measured > 0.7 for record in records)
+
+    def test_pooled_law_is_the_sharpest_test(self):
+        (record,) = of(SAMPLES, "excess routing error / its law's")
+        assert record.corrected_verdict == "holds" and record.standard_error < 0.05
+
     def test_in_n_alone_the_bound_holds(self):
-        for record in of(SAMPLES, "constant that the bound needs"):
+        for record in of(SAMPLES, "square root of the C that the bound needs"):
             place, fitted = record.setting.split("; fitted at ")
             if place.rsplit(", n =", 1)[0] == fitted.rsplit(", n =", 1)[0]:
                 assert record.printed_verdict == "holds"

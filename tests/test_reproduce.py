@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import html.parser
 import json
 import re
@@ -59,7 +60,7 @@ def test_csv(written):
         rows = list(csv.DictReader(file))
     records = report.outcomes["figure-3"].records
     assert [row["quantity"] for row in rows] == [record.quantity for record in records]
-    assert [float(row["measured"]) for row in rows] == [record.measured for record in records]
+    assert [row["measured"] for row in rows] == ["" if r.measured is None else str(r.measured) for r in records]
     infinite = next(row for row in rows if "n=120," in row["setting"])
     assert (infinite["corrected"], infinite["corrected_verdict"]) == ("", "none")
 
@@ -106,7 +107,8 @@ def test_page_opens_with_what_stands(written):
     assert parsed.badges[:4] == ["partly", "holds", "partly", "holds"]  # of theorem-3 and figure-3, before any section
     assert page.index('class="badge') < page.index("<section") < page.index("<img")
     assert parsed.details == [False, False]
-    assert "As printed: 0 stand, 2 in part, 0 fall. Corrected: all hold." in page
+    assert "Of the paper's own 2, as printed, 2 stand in part. Corrected: all that could be judged hold." in html.unescape(
+        page)
     assert "d = 120, k = 4" in page  # figure-3's small size
 
 
@@ -117,6 +119,8 @@ def test_page_opens_with_what_stands(written):
         (["holds", "fails", "none"], ("◐ in part", "partly", "1 of 2"), ("✗ fails", "fails", "1 of 2")),
         (["fails", "none"], ("✗ falls", "fails", "0 of 1"), ("✗ fails", "fails", "0 of 1")),
         (["none"], ("nothing stated", "none", ""), ("nothing stated", "none", "")),
+        (["holds", "undecided"], ("◐ undecided", "undecided", "1 of 2"), ("◐ undecided", "undecided", "1 of 2")),
+        (["undecided", "fails"], ("◐ in part", "partly", "0 of 2"), ("✗ fails", "fails", "0 of 2")),
     ],
 )
 def test_standing(verdicts, printed, corrected):
@@ -138,7 +142,7 @@ def test_page_shows_what_fails_as_corrected(tmp_path, monkeypatch):
     mn.reproduce("theorem-1", out=tmp_path, progress=False)
     page = (tmp_path / "index.html").read_text()
     assert Headings(page).details == [True]
-    assert "Corrected: these fail: theorem-1." in page
+    assert "Corrected: fails: theorem-1." in page
 
 
 def test_timings_stand_beside_the_records(tmp_path, monkeypatch):
@@ -156,6 +160,27 @@ def test_timings_stand_beside_the_records(tmp_path, monkeypatch):
     for text in (json.dumps(document["records"]), (tmp_path / "theorem-1.csv").read_text(), report.table(),
                  report.summary()):
         assert "time to residual" not in text
+
+
+def test_page_says_what_was_not_measured(tmp_path, monkeypatch):
+    def measure(run):
+        return [compare("theorem-1", "q", "s", Estimate.exactly(0))], {"not_measured": "no <engine> is installed"}
+
+    monkeypatch.setattr(claims, "get", lambda name: claim(name, measure))
+    mn.reproduce("theorem-1", out=tmp_path, progress=False)
+    page = (tmp_path / "index.html").read_text()
+    assert "Not measured: no &lt;engine&gt; is installed." in page and "not measured" in page
+    assert "1 could not be judged. Corrected: nothing could be judged." in page
+    assert "b &gt; a" not in page  # the summary of a run that did measure
+
+
+def test_overview_counts_the_papers_own_statements(tmp_path, monkeypatch):
+    def beyond(name):
+        return dataclasses.replace(claim(name, one_record), beyond=name != "theorem-1")
+
+    monkeypatch.setattr(claims, "get", beyond)
+    mn.reproduce(["theorem-1", "theorem-2"], out=tmp_path, progress=False)
+    assert "Of the paper's own 1, as printed" in html.unescape((tmp_path / "index.html").read_text())
 
 
 def test_page_escapes(tmp_path, monkeypatch):

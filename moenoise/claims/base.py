@@ -7,7 +7,8 @@ listed in ``claims/__init__.py``. The file holds two functions and one constant:
 
 ``measure(run, **settings)``
     Simulates, compares, and returns ``(records, data)``: a list of `Record`,
-    and a dict with whatever the figures need. `run` is a `Run`:
+    and a dict with whatever the figures need; in it, timings (`theorem_5_descent` has some), or why nothing was
+    measured (``"not_measured"``, see `joint_training`). `run` is a `Run`:
 
     * ``run.rng(cell)`` is a seed (a `numpy.random.SeedSequence`) for the
       claim's cell number `cell` (0, 1, ...: one for each model or setting).
@@ -46,7 +47,8 @@ run could have refuted shows in its standard errors. ``python tests/false_alarms
 An asymptotic formula is allowed a relative margin on top, the same for both forms:
 ``|measured - stated| <= margin * |stated| + quantile * standard_error``.
 Other statements are bounds (``relation="at least"`` or ``"at most"``), or say that nothing tested does better
-(`compare_scores`). Where nothing is stated, or the mean is infinite, the verdict is "none".
+(`compare_scores`): a bound that is missed by more than the `DOUBT_RATE` quantile, but not enough to fail, is
+"undecided". Where nothing is stated, or the mean is infinite, the verdict is "none".
 """
 
 import dataclasses
@@ -68,6 +70,9 @@ MOST_COMPARISONS = 1000
 
 FALSE_ALARM_RATE = RUN_FALSE_ALARM_RATE / MOST_COMPARISONS
 """Chance that one comparison calls a true exact formula false (two-sided); summed over a run, that of the run."""
+
+DOUBT_RATE = 1e-3
+"""Chance that a true bound, just met, is undecided or fails; an equality is never undecided."""
 
 RELATIONS = ("equal", "at least", "at most")
 
@@ -103,9 +108,13 @@ class Estimate(NamedTuple):
     @property
     def allowance(self):
         """How far chance alone takes the mean from the truth, but for `FALSE_ALARM_RATE`."""
+        return self.reach(FALSE_ALARM_RATE)
+
+    def reach(self, rate):
+        """How far chance alone takes the mean from the truth, to either side, but for that rate."""
         if self.standard_error == 0 or not math.isfinite(self.standard_error):
             return self.standard_error
-        return -float(stdtrit(self.degrees_of_freedom, FALSE_ALARM_RATE / 2)) * self.standard_error
+        return -float(stdtrit(self.degrees_of_freedom, rate / 2)) * self.standard_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +130,7 @@ class Record:
     printed, corrected : float or None
         What the paper's formula gives and what the corrected one gives; None where nothing is
         stated, or where the mean is infinite.
-    printed_verdict, corrected_verdict : {"holds", "fails", "none"}
+    printed_verdict, corrected_verdict : {"holds", "undecided", "fails", "none"}
     """
 
     claim: str
@@ -151,7 +160,7 @@ def verdict(estimate, stated, *, margin=0.0, relation="equal"):
 
     Returns
     -------
-    {"holds", "fails", "none"}
+    {"holds", "undecided", "fails", "none"}
 
     Examples
     --------
@@ -161,6 +170,8 @@ def verdict(estimate, stated, *, margin=0.0, relation="equal"):
     'fails'
     >>> verdict(Estimate(1.0, 0.01), 1.2, margin=0.2)
     'holds'
+    >>> verdict(Estimate(1.0, 0.01), 1.04, relation="at least")
+    'undecided'
     """
     if relation not in RELATIONS:
         raise ValueError(f"relation must be one of {RELATIONS}, got {relation!r}")
@@ -173,7 +184,10 @@ def verdict(estimate, stated, *, margin=0.0, relation="equal"):
         excess = min(excess, 0.0)
     elif relation == "at most":
         excess = max(excess, 0.0)
-    return "holds" if abs(excess) <= margin * abs(stated) + estimate.allowance else "fails"
+    missed = abs(excess) - margin * abs(stated)
+    if missed > estimate.allowance:
+        return "fails"
+    return "undecided" if relation != "equal" and missed > estimate.reach(DOUBT_RATE) else "holds"
 
 
 def compare(claim, quantity, setting, estimate, *, printed=None, corrected=None, margin=0.0, relation="equal",
@@ -213,8 +227,8 @@ def compare_scores(claim, quantity, setting, accuracies, *, printed=None, correc
             return None, "none"
         own = accuracies[name]
         leads = [Estimate.of(other - own) for rival, other in accuracies.items() if rival != name]
-        beaten = any(verdict(lead, 0.0, relation="at most") == "fails" for lead in leads)
-        return float(own.mean()), "fails" if beaten else "holds"
+        verdicts = {verdict(lead, 0.0, relation="at most") for lead in leads}
+        return float(own.mean()), next(word for word in ("fails", "undecided", "holds") if word in verdicts)
 
     (printed_accuracy, printed_verdict), (corrected_accuracy, corrected_verdict) = judge(printed), judge(corrected)
     return Record(claim, quantity, setting, finite_or_none(best.mean), finite_or_none(best.standard_error),
@@ -248,6 +262,8 @@ class Claim:
         ``measure(run, **settings) -> (records, data)``.
     figures : callable
         ``figures(data) -> {caption: Figure}``.
+    beyond : bool
+        Whether the statement is not the paper's own; what is printed is then only taken over from it.
     """
 
     name: str
@@ -258,6 +274,7 @@ class Claim:
     presets: dict
     measure: Callable
     figures: Callable
+    beyond: bool = False
 
 
 class Run:

@@ -30,13 +30,12 @@ def measure(run, *, n, replicates):
 
     items = [(name, replicate) for name in laws for replicate in range(replicates)]
     measured = np.array(run.map(one, items, "descent")).reshape(len(laws), replicates, -1)
-    stated = {form: theory.convergence(spectra, noise_variance=1.0, shapes=[shape] * blocks, form=form)
-              for form in ("printed", "corrected")}
+    limit = 1 - theory.convergence(spectra, noise_variance=1.0, shapes=[shape] * blocks).dense
     records = []
     for (name, law), rates in zip(laws.items(), measured):
         setting = f"{name}, n={n}, d={d}, k={blocks}"
         records += order_records(setting, rates)
-        records += rate_records(setting, n, rates, stated, independent=isinstance(law, str))
+        records += rate_records(setting, n, rates, limit if isinstance(law, str) else None)
     return records, {}
 
 
@@ -55,9 +54,8 @@ def order_records(setting, rates):
                     relation="at least")]
 
 
-def rate_records(setting, n, rates, stated, *, independent):
-    """Dense's rate: the corrected one is the limit for independent entries of any law with four moments."""
+def rate_records(setting, n, rates, limit):
+    """Dense's rate beside its limit for independent entries of any law with four moments; None: of no such law."""
     margin = 2 * edge_margin(n)  # of a ratio of two edges
-    limits = {form: 1 - values.dense for form, values in stated.items() if independent or form == "printed"}
     return [compare(NAME, "1 - rho dense", f"{setting}, margin {margin:.1%}", Estimate.of(1 - rates[:, 0]),
-                    margin=margin, **limits)]
+                    margin=margin, corrected=limit)]

@@ -375,4 +375,5 @@ CLAIM = Claim(
     },
     measure=measure,
     figures=figures,
+    beyond=True,
 )

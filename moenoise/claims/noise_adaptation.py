@@ -372,4 +372,5 @@ CLAIM = Claim(
     },
     measure=measure,
     figures=figures,
+    beyond=True,
 )

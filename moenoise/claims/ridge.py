@@ -176,4 +176,5 @@ CLAIM = Claim(
     },
     measure=measure,
     figures=figures,
+    beyond=True,
 )

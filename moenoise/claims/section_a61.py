@@ -165,8 +165,8 @@ CLAIM = Claim(
     finding="The split is right; the identity holds to rounding (1e-14 of the largest error) for n > d, and for n < d "
             "it is off by as much as the error itself: the minimum-norm fit leaves out what it cannot see, "
             "(I - X^+ X) beta, and with that the identity holds for every n. Neither term is an excess: both tend to "
-            "those of the Bayes-optimal coefficients. Beyond the peak the experts' have an exact form; at every n "
-            "but the peak's own they are below the dense ones.",
+            "those of the Bayes-optimal coefficients. Beyond the peak the experts' have an exact form. At the "
+            "sizes tried they are below the dense ones but at the peak itself; within a row of it they are infinite.",
     presets={
         "quick": {"d": 40, "k": 4, "sizes": (8, 20, 28, 40, 60, 80, 120, 200), "replicates": 40},
         "paper": {"d": 120, "k": 4, "sizes": (20, 40, 60, 80, 120, 180, 240, 360, 600, 1200), "replicates": 100},

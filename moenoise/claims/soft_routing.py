@@ -307,4 +307,5 @@ CLAIM = Claim(
     },
     measure=measure,
     figures=figures,
+    beyond=True,
 )

@@ -105,10 +105,14 @@ class BestRouter:
         self.scores, self.whitened, self.squares = block_scores(model, X, true_covariances(model))
         self.probabilities = scipy.special.softmax(self.scores, axis=1)
 
-    def excess_error(self, chosen):
-        """Mean of max_i q_i - q_chosen, q the true posterior: the expected excess error on these rows, whose labels
+    def excess_errors(self, chosen):
+        """(rows,) max_i q_i - q_chosen, q the true posterior: the expected excess error on these rows, whose labels
         it does not need, so that the labels' own chance is not in it."""
-        return float(np.mean(self.probabilities.max(axis=1) - self.probabilities[self.rows, chosen]))
+        return self.probabilities.max(axis=1) - self.probabilities[self.rows, chosen]
+
+    def excess_error(self, chosen):
+        """Its mean."""
+        return float(np.mean(self.excess_errors(chosen)))
 
 
 def score_law(best, counts, rng):
@@ -152,7 +156,8 @@ def measure(run, *, shapes, rows_a_feature, test_rows, replicates, shrunk_rows, 
         measure_case(run, case, run.rng(2 * cell + 1), replicates)
     shrunk = measure_shrinkage(run, run.rng(100), test_rows, shrunk_rows, shrunk_replicates)
     constants = [needed_constants(case) for case in found]
-    records = [record for case in found for record in law_records(case)]
+    records = [record for case in found for record in law_records(case)] + [pooled_law_record(found)]
+    records += [printed_score_record(case) for case in found[: len(shapes)]]
     records += bound_records(found, constants, len(shapes)) + growth_records(found[: len(shapes)])
     records += estimation_records(found[-1]) + shrinkage_records(shrunk)
     return records, {"cases": found, "shapes": len(shapes), "constants": constants, "shrunk": shrunk}
@@ -203,13 +208,38 @@ def law_records(case):
     return records
 
 
+def pooled_law_record(found):
+    """All excess errors over their laws at once: a mean that sees what no single one does."""
+    ratios = [Estimate.of(excess[:, 0] - law[:, 0])._replace(mean=excess[:, 0].mean()) for case in found
+              for excess, law in zip(case.excess, case.law)]
+    laws = [law[:, 0].mean() for case in found for law in case.law]
+    mean = np.mean([ratio.mean / law for ratio, law in zip(ratios, laws)])
+    errors = [ratio.standard_error / law for ratio, law in zip(ratios, laws)]
+    return compare(NAME, "excess routing error / its law's, mean over all", f"{len(laws)} models and numbers of rows",
+                   Estimate(float(mean), float(np.linalg.norm(errors)) / len(laws), len(found[0].excess[-1]) - 1),
+                   corrected=1.0)
+
+
+def printed_score_record(case):
+    """With the score as printed no number of rows suffices: its excess error where covariances are the true ones.
+
+    All else here is of the corrected score.
+    """
+    best = BestRouter(case.model, case.features)
+    log_determinants = [np.linalg.slogdet(own)[1] for own in true_covariances(case.model)]
+    chosen = (-0.5 * (best.whitened + log_determinants)).argmax(axis=1)
+    return compare(NAME, "excess routing error of the printed score, at most 0 as n grows",
+                   f"{case.setting}, covariances exact", Estimate.of(best.excess_errors(chosen)), printed=0.0,
+                   relation="at most")
+
+
 def bound_shape(model, n):
     """The printed bound, but for its constant."""
     return theory.router_excess_bound(model, n, failure_probability=DELTA)
 
 
 def needed_constants(case):
-    """For each number of rows the `Estimate` of the constant with which the bound is met exactly."""
+    """For each number of rows the `Estimate` of the constant, the root of C, with which the bound is met exactly."""
     return [Estimate.of(excess[:, 0] / bound_shape(case.model, n)) for n, excess in zip(case.sizes, case.excess)]
 
 
@@ -221,7 +251,7 @@ def bound_records(found, constants, shapes):
         fitted = f"fitted at {at(found[base], 0)}"
         for j, constant in enumerate(needed):
             if (i, j) != (base, 0):
-                records.append(compare(NAME, "constant that the bound needs, at most the fitted one",
+                records.append(compare(NAME, "square root of the C that the bound needs, at most the fitted one",
                                        f"{at(case, j)}; {fitted}", constant, printed=constants[base][0].mean,
                                        relation="at most"))
     return records
@@ -346,13 +376,14 @@ def shrinkage_records(shrunk):
     for j, shrinkage in enumerate(SHRINKAGES, 1):
         setting = f"k={model.k}, d_i={size}, shrinkage {shrinkage:g}"
         gain = Estimate.of(values[:, few, j] - values[:, two, 0])
+        # Strong shrinkage only: weak shrinkage helps less with few rows, and is far from its limit with the most.
         stated = {"corrected": 0.0} if shrinkage >= 0.5 else {}
         records.append(compare(NAME, f"excess error at n_i = {size // 2} less unshrunk at {2 * size}, at most 0",
                                setting, gain, relation="at most", **stated))
         limit = shrunk["limits"][j - 1]
         records.append(compare(NAME, f"excess error, at least its limit for many rows less {SHRUNK_MARGIN:.0%}",
                                f"{setting}, n_i = {shrunk['rows'][many]}", Estimate.of(values[:, many, j]),
-                               corrected=limit, margin=SHRUNK_MARGIN, relation="at least"))
+                               corrected=limit if stated else None, margin=SHRUNK_MARGIN, relation="at least"))
     return records
 
 
@@ -436,18 +467,20 @@ CLAIM = Claim(
     name=NAME,
     place="Appendix A.7, sample complexity of Theorem 1",
     statement="n >= C M^2 / eps^2 sum_i max(d_i, log(k / delta)) rows make the router's excess error at most eps.",
-    summary="As a bound in n it holds, but the error falls like 1/n; in d_i no constant serves: it has to grow "
-            "12-fold from d_i = 4 to 16. The estimated scores have an exact law.",
-    finding="In n it holds as a bound, but the excess error falls like 1 / n, not n^-1/2. In d_i it does not: with the "
-            "experts as hard to tell apart and as many rows a feature, its constant, fitted at d_i = 4, has to be 12 "
-            "times as large at d_i = 16; with as many rows, the excess error grows like d_i^2.4, since a covariance "
-            "has d_i (d_i + 1) / 2 entries. The estimated scores have an exact law, made of chi-squares, and with it "
-            "the excess error, at any n_i >= d_i. Estimating the noise variance costs nothing that could be measured; "
-            "estimating unequal loads adds a quarter to two fifths. With fewer rows than features the covariances have "
-            "to be shrunk: of what was tried, all the way to a multiple of I is best up to 32 rows an expert at d_i = "
-            "16 (0.033 above the best router with 8 rows; unshrunk 0.42 with 32), and the worst in the end, as a fixed "
-            "shrinkage leaves an error that no number of rows removes. All on common test rows, in expectation over "
-            "their labels.",
+    summary="For the corrected score it holds as a bound in n, but the error falls like 1/n, and C grows 150-fold from "
+            "d_i = 4 to 16. With the printed score no number of rows suffices. Estimated scores have an exact law.",
+    finding="With the score as printed, no: its excess error stays at 0.73 to 0.80 however many rows there are. All "
+            "else is of the corrected score. In n it holds as a bound, but the excess error falls like 1 / n, not "
+            "n^-1/2. In d_i it does not with one C: with the experts as hard to tell apart and 4 rows a feature, C "
+            "has to be 155 times as large at d_i = 16 as at 4 (its root 12 times; part of that is M, which falls as "
+            "the signals are made weaker to keep the difficulty); with as many rows, the excess error grows like "
+            "d_i^2.4 on these test rows, faster than the d_i (d_i + 1) / 2 entries of a covariance. The estimated "
+            "scores have an exact law, made of chi-squares, and with it the excess error, at any n_i >= d_i. "
+            "Estimating the noise variance costs nothing that could be measured; estimating unequal loads adds 23 to "
+            "44 %. With fewer rows than features the covariances have to be shrunk: of what was tried, all the way to "
+            "a multiple of I is best up to 32 rows an expert at d_i = 16 (0.033 above the best router with 8 rows; "
+            "unshrunk 0.42 with 32), and the worst in the end, as a fixed shrinkage leaves an error that no number of "
+            "rows removes. All on common test rows, in expectation over their labels.",
     presets={
         "quick": {"shapes": ((6, 4), (6, 16), (3, 4)), "rows_a_feature": (4, 16, 64), "test_rows": 1000,
                   "replicates": (36, 24, 16), "shrunk_rows": (8, 32, 1024), "shrunk_replicates": 6},

@@ -108,24 +108,30 @@ def descend(design, seed, replicate):
     return [theorem_5.relative_residuals(X, y, 2 * theorem_5.steps_to_the_end(rate)) for (X, y), rate in pairs]
 
 
-def late_margin(rows):
-    """Relative margin of 1 - rho measured on late residuals.
+def after_steps(factor, residuals):
+    """What a step contracts by on average over the last ones, where the rate `factor` is that of infinitely many.
 
-    Twice an edge's, because it is a ratio of two; and after t steps about 1 / t is missing to the limit, where
-    (1 - rho) t is about minus the logarithm of the smallest residual.
+    The spectrum's density vanishes like a square root at its lower end, so that the squared residual falls like
+    ``factor^(2 t) t^(-3/2)``.
     """
-    return 2 * theorem_5.edge_margin(rows) - 1 / np.log(theorem_5.SMALLEST_RESIDUAL)
+    last = np.mean([len(one) - 1 for one in residuals])
+    return factor * (1 - theorem_5.LATE_STEPS / last) ** (0.75 / theorem_5.LATE_STEPS)
 
 
 def contraction_records(design):
-    """What late steps take off the residual, 1 - rho, and whether they take the least off dense's, as printed."""
+    """What late steps take off the residual, 1 - rho, and whether they take the least off dense's, as printed.
+
+    The margin is twice that of a spectrum's end, for it is a ratio of two.
+    """
     late = np.array([[theorem_5.late_contraction(one) for one in replicate] for replicate in design.residuals])
     records = []
     for i, (name, spectrum) in enumerate(zip(design.names, design.spectra)):
-        margin = late_margin(len(spectrum))
+        margin = 2 * theorem_5.edge_margin(len(spectrum))
+        residuals = [replicate[i] for replicate in design.residuals]
         records.append(compare(NAME, f"1 - late contraction by a step, {name}",
                                f"{design.setting}, margin {margin:.1%}", Estimate.of(1 - late[:, i]), margin=margin,
-                               **{form: 1 - factors[i] for form, factors in design.stated.items()}))
+                               **{form: 1 - after_steps(factors[i], residuals)
+                                  for form, factors in design.stated.items()}))
     gap, factors = Estimate.of(late[:, 0] - late[:, 1:].max(axis=1)), design.stated["corrected"]
     return records + order_of("late contraction by a step", design, gap, dense_slower=factors[0] >= factors[1:].max())
 

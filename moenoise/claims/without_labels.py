@@ -289,4 +289,5 @@ CLAIM = Claim(
     },
     measure=measure,
     figures=figures,
+    beyond=True,
 )
