@@ -78,10 +78,10 @@ def html_fragment(report):
 def _overview(claims):
     """How many of the paper's own statements stand, and which corrected forms fail, as text."""
     own = collections.Counter(claim["printed"].kind for claim in claims if not claim["beyond"])
-    words = {"holds": "stand", "undecided": "are undecided", "partly": "stand in part", "fails": "fall",
-             "none": "could not be judged"}
+    words = {"holds": "standing", "undecided": "undecided", "partly": "standing in part", "fails": "falling",
+             "none": "not to be judged"}
     counts = ", ".join(f"{own[kind]} {word}" for kind, word in words.items() if own[kind])
-    printed = f"Of the paper's own {own.total()}, as printed, {counts}. " if own else ""
+    printed = f"Of the paper's own {own.total()} statements, as printed: {counts}. " if own else ""
     corrected = collections.defaultdict(list)
     for claim in claims:
         corrected[claim["corrected"].kind].append(claim["name"])

@@ -107,8 +107,8 @@ def test_page_opens_with_what_stands(written):
     assert parsed.badges[:4] == ["partly", "holds", "partly", "holds"]  # of theorem-3 and figure-3, before any section
     assert page.index('class="badge') < page.index("<section") < page.index("<img")
     assert parsed.details == [False, False]
-    assert "Of the paper's own 2, as printed, 2 stand in part. Corrected: all that could be judged hold." in html.unescape(
-        page)
+    overview = "Of the paper's own 2 statements, as printed: 2 standing in part. Corrected: all that could be judged hold."
+    assert overview in html.unescape(page)
     assert "d = 120, k = 4" in page  # figure-3's small size
 
 
@@ -170,7 +170,7 @@ def test_page_says_what_was_not_measured(tmp_path, monkeypatch):
     mn.reproduce("theorem-1", out=tmp_path, progress=False)
     page = (tmp_path / "index.html").read_text()
     assert "Not measured: no &lt;engine&gt; is installed." in page and "not measured" in page
-    assert "1 could not be judged. Corrected: nothing could be judged." in page
+    assert "1 not to be judged. Corrected: nothing could be judged." in page
     assert "b &gt; a" not in page  # the summary of a run that did measure
 
 
@@ -180,7 +180,7 @@ def test_overview_counts_the_papers_own_statements(tmp_path, monkeypatch):
 
     monkeypatch.setattr(claims, "get", beyond)
     mn.reproduce(["theorem-1", "theorem-2"], out=tmp_path, progress=False)
-    assert "Of the paper's own 1, as printed" in html.unescape((tmp_path / "index.html").read_text())
+    assert "Of the paper's own 1 statements, as printed" in html.unescape((tmp_path / "index.html").read_text())
 
 
 def test_page_escapes(tmp_path, monkeypatch):
