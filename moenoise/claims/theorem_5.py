@@ -99,12 +99,12 @@ def spectrum_records(setting, heights, stated, eigenvalues):
     records = []
     for i, (name, rows) in enumerate(zip(names(), heights)):
         margin = edge_margin(rows)
-        judged = f"{setting}, margin {margin:.1%}"
+        judged = f"{setting}, {name}, margin {margin:.1%}"
         for j, which in enumerate(("smallest", "largest")):
-            records.append(compare(NAME, f"{which} squared singular value, {name}", judged, Estimate.of(ends[:, i, j]),
+            records.append(compare(NAME, f"{which} squared singular value", judged, Estimate.of(ends[:, i, j]),
                                    margin=margin, **{form: values[i, j] for form, values in edges.items()}))
         # 1 - rho, a ratio of two edges: beside it the error that a margin on rho itself would hide is large
-        records.append(compare(NAME, f"1 - rate rho of the spectrum, {name}", f"{setting}, margin {2 * margin:.1%}",
+        records.append(compare(NAME, "1 - rate rho of the spectrum", f"{setting}, {name}, margin {2 * margin:.1%}",
                                Estimate.of(1 - factors[:, i]), margin=2 * margin,
                                **{form: 1 - rates(values)[i] for form, values in stated.items()}))
     gap = Estimate.of(factors[:, 0] - factors[:, 1:].max(axis=1))
@@ -119,7 +119,7 @@ def descent_records(setting, heights, stated, residuals):
     for i, (name, rows) in enumerate(zip(names(), heights)):
         margin = descent_margin(rows, steps_to_the_end(rates(stated["corrected"])[i]))
         late = Estimate.of([late_contraction(replicate[i]) for replicate in residuals])
-        records.append(compare(NAME, f"descent's late contraction, {name}", f"{setting}, margin {margin:.1%}", late,
+        records.append(compare(NAME, "descent's late contraction", f"{setting}, {name}, margin {margin:.1%}", late,
                                margin=margin, **{form: rates(values)[i] for form, values in stated.items()}))
     return records
 

@@ -128,8 +128,8 @@ def contraction_records(design):
     for i, (name, spectrum) in enumerate(zip(design.names, design.spectra)):
         margin = 2 * theorem_5.edge_margin(len(spectrum))
         residuals = [replicate[i] for replicate in design.residuals]
-        records.append(compare(NAME, f"1 - late contraction by a step, {name}",
-                               f"{design.setting}, margin {margin:.1%}", Estimate.of(1 - late[:, i]), margin=margin,
+        records.append(compare(NAME, "1 - late contraction by a step",
+                               f"{design.setting}, {name}, margin {margin:.1%}", Estimate.of(1 - late[:, i]), margin=margin,
                                **{form: 1 - after_steps(factors[i], residuals)
                                   for form, factors in design.stated.items()}))
     gap, factors = Estimate.of(late[:, 0] - late[:, 1:].max(axis=1)), design.stated["corrected"]
@@ -156,7 +156,7 @@ def step_records(design):
             margin = theorem_5.edge_margin(len(spectrum))
             steps = Estimate.of([steps_to(replicate[i], tolerance) for replicate in design.residuals])
             by_rate = {form: np.log(tolerance) / np.log(factors[i]) for form, factors in design.stated.items()}
-            quantity, setting = f"steps to a residual of {tolerance:g}, {name}", f"{design.setting}, margin"
+            quantity, setting = f"steps to a residual of {tolerance:g}", f"{design.setting}, {name}, margin"
             records.append(compare(NAME, quantity, f"{setting} {margin:.1%}", steps, printed=by_rate["printed"],
                                    corrected=steps_to(design.curves[i], tolerance), margin=margin))
             records.append(compare(NAME, f"{quantity}, at most log(residual) / log(rho)",
