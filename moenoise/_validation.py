@@ -162,6 +162,14 @@ def as_integer_vector(value, name):
     return as_integer_array(value, name, (1,))
 
 
+def as_integer_or_vector(value, name, *, low=None):
+    """A (s,) intp array in the stated range, and whether the value was one integer rather than a sequence of them."""
+    array = as_integer_array(value, name, (0, 1))
+    if low is not None and array.min() < low:
+        raise ValueError(f"{name} must be at least {low}, got {array.min()}")
+    return np.atleast_1d(array), np.ndim(value) == 0
+
+
 def as_integer_array(value, name, dimensions):
     """A non-empty intp array with one of these numbers of dimensions."""
     if isinstance(value, np.ma.MaskedArray):

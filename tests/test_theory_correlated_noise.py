@@ -1,10 +1,14 @@
 """Best linear predictors under correlated noise: beside least squares on many rows, equation 3, and each other."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import scipy.linalg
 
 import moenoise as mn
 from moenoise import theory
+from moenoise.theory.correlated_noise import class_moments
 
 MODEL = mn.BlockModel(
     [[[2.0, 0.8], [0.8, 1.0]], np.diag([3.0, 0.0, 1.0]), [[5.0]]], [[1.0, -2.0], [1.0, 1.0, 1.0], [-2.0]],
@@ -59,6 +63,51 @@ def test_gap_is_the_difference_of_risks_for_any_coefficients(seed):
         risks = theory.correlated_risks(model, noise)
         assert beta @ gap @ beta == pytest.approx(risks.dense - risks.sparse, abs=1e-12)
         assert risks.joint <= min(risks.dense, risks.sparse) + 1e-12
+
+
+def least_norm(signal, noise, beta):
+    """Least ``v' noise v`` among all v that predict without error: the risk over sigma^2 as sigma vanishes."""
+    root = np.linalg.cholesky(noise)
+    return np.sum((np.linalg.pinv(np.linalg.solve(root, signal).T, rcond=1e-12) @ signal @ beta) ** 2)
+
+
+@pytest.mark.parametrize("noise_variance", [1e-10, 1e-14, 1e-16, 1e-20, 1e-200])
+def test_little_noise_on_a_singular_covariance(noise_variance):
+    noise, p = correlation(), MODEL.probabilities
+    model = dataclasses.replace(MODEL, noise_variance=noise_variance)
+    padded = np.zeros((3, 6, 6))
+    for out, block, own in zip(padded, MODEL.blocks, MODEL.covariances):
+        out[block, block] = own
+    beta = np.concatenate(MODEL.coefficients)
+    own = [least_norm(c, noise[block, block], b) for c, block, b in zip(MODEL.covariances, MODEL.blocks,
+                                                                       MODEL.coefficients)]
+    expected = [least_norm(np.tensordot(p, padded, 1), noise, beta), p @ own,
+                p @ [least_norm(out, noise, beta) for out in padded]]
+    found = np.array(theory.correlated_risks(model, noise)) / noise_variance
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    gap = beta @ theory.correlation_gap(model, noise) @ beta / noise_variance
+    assert gap == pytest.approx(expected[0] - expected[1], rel=1e-8)
+
+
+def test_gap_under_much_noise():
+    noise, scale = correlation(), 1e12
+    pooled = scipy.linalg.block_diag(*[p * own for p, own in zip(MODEL.probabilities, MODEL.covariances)])
+    experts = scipy.linalg.block_diag(*[p * own @ np.linalg.solve(noise[block, block], own) for p, own, block
+                                        in zip(MODEL.probabilities, MODEL.covariances, MODEL.blocks)])
+    limit = experts - pooled @ np.linalg.solve(noise, pooled)
+    found = scale * theory.correlation_gap(dataclasses.replace(MODEL, noise_variance=scale), noise)
+    np.testing.assert_allclose(found, limit, atol=1e-9 * np.abs(limit).max())
+
+
+def test_coefficients_solve_the_normal_equations():
+    noise = correlation(seed=3)
+    dense, sparse, joint = theory.correlated_coefficients(MODEL, noise)
+    covariances, responses = class_moments(MODEL, MODEL.noise_variance * noise)
+    p = MODEL.probabilities
+    np.testing.assert_allclose(np.tensordot(p, covariances, 1) @ dense, p @ responses, atol=1e-12)
+    for i, block in enumerate(MODEL.blocks):
+        np.testing.assert_allclose(covariances[i] @ joint[i], responses[i], atol=1e-12)
+        np.testing.assert_allclose(covariances[i][block, block] @ sparse[block], responses[i, block], atol=1e-12)
 
 
 def test_unit_of_features_does_not_matter():

@@ -115,6 +115,33 @@ def test_no_rows_and_many_rows():
     assert isinstance(theory.dense_risk(MODEL, 10), float)
 
 
+def test_nothing_to_learn_costs_nothing():
+    silent = dataclasses.replace(UNEQUAL, coefficients=[np.zeros(50), np.zeros(20), np.zeros(10)])
+    np.testing.assert_array_equal(theory.dense_risk(silent, [0, 40, 79, 80, 81, 200]), 0.0)
+
+
+SMALL = mn.BlockModel([np.diag([1.0, 2.0, 0.5]), [[3.0]], np.ones((2, 2))], [[1.0, -2.0, 0.5], [1.4], [2.0, 1.0]],
+                      [0.5, 0.3, 0.2])
+
+
+@pytest.mark.parametrize("noise_variance", [1e-12, 1e-50, 1e-160, 1e-300])
+def test_noise_that_vanishes_costs_in_proportion_and_no_penalty_more(noise_variance):
+    model, near = (dataclasses.replace(SMALL, noise_variance=s) for s in (noise_variance, 1e-9))
+    np.testing.assert_allclose(theory.dense_risk(model, [8, 100]) / noise_variance,
+                               theory.dense_risk(near, [8, 100]) / 1e-9, rtol=1e-7)
+    np.testing.assert_allclose(theory.dense_risk(model, 3), theory.dense_risk(near, 3), rtol=1e-7)
+    np.testing.assert_allclose(theory.dense_risk(model, [3, 6], penalty=0.1),
+                               theory.dense_risk(near, [3, 6], penalty=0.1), rtol=1e-7)
+
+
+@pytest.mark.parametrize("noise_variance", [1e12, 1e160, 1e300])
+def test_noise_that_hides_all_leaves_the_response_and_its_fit(noise_variance):
+    """``s (1 + d / (n - d))`` above d rows and ``s d / (d - n)`` below, as for features without signal."""
+    model = dataclasses.replace(SMALL, noise_variance=noise_variance)
+    s = model.probabilities @ model.signal_variances
+    np.testing.assert_allclose(theory.dense_risk(model, [3, 8, 60]), s * np.array([2, 4, 10 / 9]), rtol=1e-9)
+
+
 def test_without_noise_the_blocks_separate():
     model = dataclasses.replace(UNEQUAL, noise_variance=0.0)
     few, many = theory.dense_risk(model, [25, 400])
@@ -148,6 +175,25 @@ def test_unequal_scales_do_not_stop_the_solver():
         for n in (1, model.d - 2, model.d + 2, 10 * model.d):
             if n > 0:
                 assert theory.dense_risk(model, n) >= theory.generalization(model).dense * (1 - 1e-9)
+
+
+def test_variances_as_far_apart_as_can_be():
+    """Up to 1e100 times, what is found is a risk; beyond, the error says what is wrong."""
+    rng = np.random.default_rng(1)
+    for largest, most in ((50, 0), (150, 60)):
+        refused = 0
+        for _ in range(60):
+            sizes = rng.integers(1, 8, 4)
+            roots = [rng.standard_normal((size, max(1, size - 1))) for size in sizes]
+            model = mn.BlockModel([10 ** rng.uniform(-largest, largest) * root @ root.T for root in roots],
+                                  [rng.standard_normal(size) for size in sizes],
+                                  noise_variance=10 ** rng.uniform(-largest, largest))
+            try:
+                assert theory.dense_risk(model, model.d + 2) >= theory.generalization(model).dense * (1 - 1e-9)
+            except ValueError as error:
+                assert str(error).startswith("model must have covariances and a noise_variance that differ less")
+                refused += 1
+        assert refused <= most and (refused > 0) == (most > 0)
 
 
 def test_slope_against_simulation():
@@ -206,7 +252,9 @@ def test_slope_of_one_expert():
 
 
 @pytest.mark.parametrize(
-    "n, error", [(-1, ValueError), (2.0, TypeError), ([[1, 2]], ValueError), ([], ValueError), ("3", TypeError)]
+    "n, error",
+    [(-1, ValueError), (2.0, TypeError), ([[1, 2]], ValueError), ([], ValueError), ("3", TypeError), (True, TypeError),
+     ([[1, 2], [3]], ValueError)],
 )
 def test_bad_n(n, error):
     with pytest.raises(error, match="n must"):
@@ -219,10 +267,19 @@ def test_a_penalty_for_each_n():
     assert risks.tolist() == expected
 
 
-@pytest.mark.parametrize("penalty, error", [(-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)])
+@pytest.mark.parametrize(
+    "penalty, error",
+    [(-1.0, ValueError), (np.nan, ValueError), ("1", TypeError), (True, TypeError), ([[1.0], 2.0], ValueError),
+     (1e-21, ValueError)],
+)
 def test_bad_penalty(penalty, error):
     with pytest.raises(error, match="penalty"):
         theory.dense_risk(MODEL, 10, penalty=penalty)
+
+
+def test_flags_are_no_penalties():
+    with pytest.raises(TypeError, match="^penalty"):
+        theory.dense_risk(MODEL, [5, 6], penalty=[True, False])
 
 
 @pytest.mark.parametrize("n, penalty", [([5, 6], [1.0]), ([5, 6], [1.0, -1.0]), (5, [1.0]), ([5], [np.nan])])

@@ -73,12 +73,22 @@ def test_one_number_of_steps_is_a_float():
     assert theory.descent_residuals([1.0, 2.0, 3.0], steps=[2, 4], **options)[1] == one
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1e-100, 1e100, 1e150])
+@pytest.mark.parametrize("variance", [0.0, 0.02])
+def test_units_do_not_matter(unit, variance):
+    values, options = np.linspace(1, 2, 5), dict(rows=5, columns=9, steps=STEPS)
+    found = theory.descent_residuals(unit * values, entry_variance=variance * unit**2, **options)
+    np.testing.assert_allclose(found, theory.descent_residuals(values, entry_variance=variance, **options), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "change, name",
     [
         ({"rows": 5}, "rows"),
         ({"steps": -1}, "steps"),
         ({"steps": []}, "steps"),
+        ({"steps": [[1], [2, 3]]}, "steps"),
+        ({"singular_values": [1e-200, 0.0, 0.0]}, "singular_values"),
         ({"entry_variance": -1.0}, "entry_variance"),
         ({"entry_variance": np.nan}, "entry_variance"),
         ({"singular_values": [0.0, 0.0, 0.0]}, "singular_values"),

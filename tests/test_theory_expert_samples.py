@@ -106,6 +106,16 @@ def test_slope_with_kurtosis_is_the_sandwich(law, kurtosis):
     assert moments["gaussian"].mean() == pytest.approx(gaussian[0], abs=5 * moments["gaussian"].std() / 1000)
 
 
+@pytest.mark.parametrize("s", [1.0, 1e-14, 1e-20, 1e-300, 1e160, 1e300])
+def test_slope_with_kurtosis_on_a_singular_covariance(s):
+    """Two features that are one: eigenvalues 2 and 0."""
+    model = mn.BlockModel([np.ones((2, 2))], [[1.0, 3.0]], noise_variance=s)
+    w = 4 / (2 + s)  # of either feature
+    diagonal = (1 + s / (2 + s)) / 2  # of s C^-1
+    expected = s * (8 * w + 3 * diagonal * 2 * w**2) if s < 1e100 else 32.0
+    assert theory.expert_excess_slope(model, excess_kurtosis=3.0)[0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_slope_is_the_limit_of_the_gaussian_excess():
     excess = theory.expert_risk(MODEL, [10**7] * 3) - theory.expert_risk(MODEL, [10**12] * 3)
     np.testing.assert_allclose(theory.expert_excess_slope(MODEL), 1e7 * excess, rtol=1e-4)
@@ -202,6 +212,7 @@ def test_bad_counts(counts, error):
         (1, 9.0, TypeError, "n_rows"),
         (1, [[9]], ValueError, "n_rows"),
         (1, [], ValueError, "n_rows"),
+        (1, [[9], [9, 9]], ValueError, "n_rows"),
         (1, -9, ValueError, "n_rows"),
     ],
 )

@@ -185,6 +185,44 @@ def test_equal_scales_have_chi_squared_laws(d):
     np.testing.assert_allclose(law.weighted_density[:, 0] / d * t, 2 * more.pdf(2 * t) * 2 * t / 3, atol=1e-11)
 
 
+def exponential_and_gamma(m, b, t):
+    """P(T <= t) and its derivative for T = Exp(1) + b Gamma(m): two scales of 1 beside 2 m of b."""
+    below = scipy.special.gammainc(m, t / b)
+    density = np.exp(-t - m * np.log1p(-b)) * scipy.special.gammainc(m, t * (1 - b) / b)
+    return below - density, density
+
+
+def few_scales_beside_many(m, b):
+    """Largest errors, of P(T <= t) and of t times the densities, all over the law."""
+    scales = np.r_[1.0, 1.0, np.full(2 * m, b)]
+    t = np.r_[np.exp(np.linspace(-8, 4, 100)), m * b + b * np.sqrt(m) * np.linspace(-6, 100, 100)]
+    t = t[t > 0]
+    law = _quadratic_forms.law(scales, scales[:, None], t)
+    cdf, density = exponential_and_gamma(m, b, t)
+    weighted = law.weighted_density[:, 0] / 2  # U is 2 T
+    return [np.abs(error).max() for error in (law.cdf - cdf, (law.density - density) * t, weighted - density * t)]
+
+
+@pytest.mark.parametrize("m, b", [(150, 1e-3), (500, 1e-3), (2000, 1e-4), (2000, 1e-3), (10_000, 1e-5)])
+def test_two_large_scales_beside_many_small_ones(m, b):
+    assert max(few_scales_beside_many(m, b)) < 2e-12
+
+
+@pytest.mark.parametrize("name, value", [("_STEP", 0.2), ("_END", 4.0), ("_SLOPE", 0.0), ("_SLOPE", 2.0)])
+def test_another_path_is_caught(name, value, monkeypatch):
+    monkeypatch.setattr(_quadratic_forms, name, value)
+    assert max(few_scales_beside_many(500, 1e-3)) > 1e-10
+
+
+@pytest.mark.parametrize("unit", [1e-250, 1e-100, 1e100, 1e250])
+def test_units_of_scales_do_not_matter(unit):
+    scales, t = np.array([1.0, 3.0, 1e-3]), np.geomspace(1e-5, 30, 40)
+    law, other = (_quadratic_forms.law(c * scales, np.ones((3, 1)), c * t) for c in (1.0, unit))
+    np.testing.assert_allclose(other.cdf, law.cdf, rtol=1e-11)
+    np.testing.assert_allclose(other.density * unit, law.density, rtol=1e-11)
+    np.testing.assert_allclose(other.weighted_density * unit, law.weighted_density, rtol=1e-11)
+
+
 def series(scales, t, terms=3000):
     """P(T <= t) by Ruben's series of chi-squared distribution functions: all terms are positive."""
     least = scales.min()
@@ -330,6 +368,14 @@ FAR_FROM_ORDINARY = {
     "500 features": (TOEPLITZ(1000, 2, scale=0.1, rng=0), None),
     "50 experts of one feature": (TOEPLITZ(50, 50, scale=8.0, rng=0), None),
     "50 experts": (TOEPLITZ(200, 50, scale=1.0, rng=0), None),
+    "noise 1e-45": (dataclasses.replace(SINGULAR, noise_variance=1e-45), None),
+    "noise 1e-99": (dataclasses.replace(SINGULAR, noise_variance=1e-99), None),
+    "noise 1e99": (dataclasses.replace(SINGULAR, noise_variance=1e99), None),
+    "test noise 1e-99": (dataclasses.replace(SINGULAR, noise_variance=1e-99), SINGULAR),
+    "believed noise 1e99": (SINGULAR, dataclasses.replace(SINGULAR, noise_variance=1e99)),
+    "few large eigenvalues": (TOEPLITZ(800, 2, decay=0.99, rng=0), None),
+    "one large eigenvalue": (mn.BlockModel([np.full((800, 800), 0.5) + 0.5 * np.eye(800)] * 2, np.ones((2, 800)),
+                                           noise_variance=20.0), None),
 }
 
 
@@ -339,7 +385,7 @@ def test_models_far_from_ordinary(case):
     """No warning, and numbers between the bounds that every router keeps."""
     model, believed = FAR_FROM_ORDINARY[case]
     routed = theory.routed_risk(model, believed=believed)
-    np.testing.assert_allclose(routed.confusion.sum(axis=1), 1, atol=1e-7)
+    np.testing.assert_allclose(routed.confusion.sum(axis=1), 1, atol=1e-9)
     residual = theory.generalization(model).sparse
     assert routed.risk >= residual * (1 - 1e-9)
     coefs = theory.bayes_sparse(believed or model)
@@ -347,6 +393,21 @@ def test_models_far_from_ordinary(case):
     signal = model.probabilities @ model.signal_variances
     own = theory.risk(model, np.concatenate(coefs), estimator="sparse")
     assert routed.risk <= own + signal + largest
+
+
+def test_few_large_eigenvalues_against_brute_force():
+    """Two directions of 600 matter."""
+    model = mn.BlockModel([np.diag(np.r_[30, 30, np.full(600, 0.01)]), np.eye(2)], [np.full(602, 0.1), np.ones(2)])
+    assert agrees_with(theory.routed_risk(model), *brute_force(model, model, 20_000, seed=4))
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e150, 1e300])
+def test_units_of_features_far_from_one(unit):
+    model = dataclasses.replace(SINGULAR, covariances=[unit * c for c in SINGULAR.covariances],
+                                noise_variance=unit * SINGULAR.noise_variance)
+    routed, expected = theory.routed_risk(model), theory.routed_risk(SINGULAR)
+    assert routed.risk == pytest.approx(unit * expected.risk, rel=1e-9)
+    np.testing.assert_allclose(routed.confusion, expected.confusion, atol=1e-9)
 
 
 def test_noise_that_vanishes_routes_perfectly_and_noise_that_hides_all_by_loads():
@@ -366,6 +427,11 @@ def test_noise_that_vanishes_routes_perfectly_and_noise_that_hides_all_by_loads(
         (SINGULAR, TOEPLITZ(6, 3, rng=0), ValueError, r"believed must have the model's block sizes \[3, 1, 2\], got"),
         (SINGULAR, dataclasses.replace(SINGULAR, covariances=[np.eye(3), [[0.0]], np.eye(2)]), ValueError,
          "got zero for expert 1"),
+        (dataclasses.replace(SINGULAR, noise_variance=1e-300), None, ValueError, "^model must have variances"),
+        (dataclasses.replace(SINGULAR, noise_variance=1e200), None, ValueError, "^model must have variances"),
+        (SINGULAR, dataclasses.replace(SINGULAR, noise_variance=1e200), ValueError, "^model and believed must have"),
+        (dataclasses.replace(SINGULAR, noise_variance=1e-99), dataclasses.replace(SINGULAR, noise_variance=1e99),
+         ValueError, "^model and believed must have"),
     ],
 )
 def test_bad_arguments(model, believed, error, message):
@@ -383,5 +449,12 @@ def test_a_constant_score_is_fine_in_the_truth():
 def test_integrals_that_do_not_settle_say_so(monkeypatch):
     monkeypatch.setattr(hard_routing, "_MOST_POINTS", 64)
     monkeypatch.setattr(hard_routing, "_TOLERANCE", 0.0)
+    with pytest.raises(RuntimeError, match="did not settle"):
+        theory.routed_risk(SINGULAR)
+
+
+def test_rows_that_do_not_sum_to_one_are_not_accepted(monkeypatch):
+    rule = hard_routing._rule
+    monkeypatch.setattr(hard_routing, "_rule", lambda *arguments: (1 + 1e-8) * rule(*arguments))
     with pytest.raises(RuntimeError, match="did not settle"):
         theory.routed_risk(SINGULAR)

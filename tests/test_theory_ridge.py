@@ -46,6 +46,15 @@ def test_size_and_fall_of_the_penalty():
     assert few / many == pytest.approx(10, rel=0.01)
 
 
+@pytest.mark.parametrize("model", [MODEL, UNEQUAL])
+def test_many_rows(model):
+    """n r tends to a constant: from 1e3 d rows on it is there to three digits."""
+    rows = np.array([10**3 * model.d, 10**4 * model.d, 10**7, 10**9, 10**14])
+    constants = rows * theory.best_penalty(model, rows)
+    assert constants[0] > 0
+    np.testing.assert_allclose(constants, constants[1], rtol=2e-3)
+
+
 @pytest.mark.parametrize("n", [60, 200])
 def test_against_simulation(n):
     best, rng = theory.best_penalty(MODEL, n), np.random.default_rng(n)
@@ -83,7 +92,8 @@ def test_shapes():
 
 
 @pytest.mark.parametrize(
-    "n, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), ([[1, 2]], ValueError), ([], ValueError)]
+    "n, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), ([[1, 2]], ValueError), ([], ValueError),
+                 ([[1, 2], [3]], ValueError)]
 )
 def test_bad_n(n, error):
     with pytest.raises(error, match="^n must"):
@@ -93,3 +103,9 @@ def test_bad_n(n, error):
 def test_bad_model():
     with pytest.raises(TypeError, match="model"):
         theory.best_penalty(3, 10)
+
+
+@pytest.mark.parametrize("noise_variance", [1e-160, 1e-8, 1e8, 1e160])
+def test_noise_that_leaves_nothing_to_search(noise_variance):
+    with pytest.raises(ValueError, match="model must have a noise_variance of 0 or within"):
+        theory.best_penalty(dataclasses.replace(UNEQUAL, noise_variance=noise_variance), 10)

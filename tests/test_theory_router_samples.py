@@ -27,7 +27,8 @@ def test_falls_with_the_root_of_the_rows():
 
 @pytest.mark.parametrize(
     "change, name",
-    [({"n": 0}, "n must"), ({"n": []}, "n must"), ({"failure_probability": 0.0}, "failure_probability"),
+    [({"n": 0}, "n must"), ({"n": []}, "n must"), ({"n": [[1, 2], [3]]}, "n must"),
+     ({"failure_probability": 0.0}, "failure_probability"),
      ({"failure_probability": 1.0}, "failure_probability"), ({"constant": 0.0}, "constant")],
 )
 def test_bad_input(change, name):

@@ -163,6 +163,25 @@ def test_crossover_lies_between_0_and_1():
         assert risk == pytest.approx(theory.generalization(model).dense, rel=1e-9)
 
 
+@pytest.mark.parametrize("noise_variance", [1e12, 1e15, 1e17, 1e300])
+def test_crossover_where_noise_hides_all(noise_variance):
+    """The limit, in ``|Sigma_i beta_i|^2``; risks themselves are alike to all digits."""
+    outputs = np.array([np.sum((own @ beta) ** 2) for own, beta in zip(MODEL.covariances, MODEL.coefficients)])
+    p = MODEL.probabilities
+    wrong = p @ outputs + p @ (outputs.sum() - outputs) / (MODEL.k - 1)
+    limit = p @ ((1 - p) * outputs) / wrong
+    found = theory.misrouting_crossover(dataclasses.replace(MODEL, noise_variance=noise_variance))
+    assert found == pytest.approx(limit, rel=1e-10)
+
+
+@pytest.mark.parametrize("noise_variance", [1e-12, 1e-100, 1e-300])
+def test_crossover_where_noise_vanishes(noise_variance):
+    found = theory.misrouting_crossover(dataclasses.replace(MODEL, noise_variance=noise_variance))
+    signal, p = MODEL.signal_variances, MODEL.probabilities
+    lead = p @ [(1 / p_i - 1) * beta @ beta for p_i, beta in zip(p, MODEL.coefficients)]
+    assert found / noise_variance == pytest.approx(lead / (p @ signal), rel=1e-10)
+
+
 def test_crossover_without_noise_without_signal_and_with_one_expert():
     assert theory.misrouting_crossover(dataclasses.replace(MODEL, noise_variance=0.0)) == 0
     silent = dataclasses.replace(MODEL, coefficients=[np.zeros(2), np.zeros(1), np.zeros(2)])

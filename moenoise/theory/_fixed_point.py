@@ -41,9 +41,14 @@ class GramEquivalent(typing.NamedTuple):
         own = np.repeat(weights, self.basis.block_sizes)
         return own * self.basis.eigenvalues + weights.sum() * self.noise
 
-    def class_traces(self, values):
-        """(k,) tr(C_i diag(values)) / n."""
-        return (self.noise * values.sum() + self.basis.block_sums(self.basis.eigenvalues * values)) / self.n
+    def own_shares(self, q):
+        """(d,) diagonal of q_i Sigma_i Q on each block i, between 0 and 1 however far q and Q are from it."""
+        return np.repeat(q, self.basis.block_sizes) * self.basis.eigenvalues * self.resolvent(q)
+
+    def loads(self, q, values):
+        """(k,) q_i tr(C_i Q diag(values)) / n."""
+        everywhere = (self.resolvent(q) * values).sum()
+        return (q * self.noise * everywhere + self.basis.block_sums(self.own_shares(q) * values)) / self.n
 
     def potential(self, log_q):
         """Convex in log q, and least at the fixed point."""
@@ -53,16 +58,21 @@ class GramEquivalent(typing.NamedTuple):
 
     def gradient(self, q):
         """(k,) derivative of the potential by log q: q_i (unit + t_i) - p_i."""
-        return q * (self.unit + self.class_traces(self.resolvent(q))) - self.probabilities
+        return q * self.unit + self.loads(q, 1.0) - self.probabilities
 
     def hessian(self, q):
-        """(k, k) second derivative of the potential by log q."""
-        resolvent = self.resolvent(q)
-        eigenvalues = self.basis.eigenvalues
-        once = self.noise * self.basis.block_sums(eigenvalues * resolvent**2)
-        products = np.add.outer(once, once) + self.noise**2 * (resolvent @ resolvent)
-        products += np.diag(self.basis.block_sums((eigenvalues * resolvent) ** 2))  # now tr(C_i Q C_m Q)
-        return np.diag(q * (self.unit + self.class_traces(resolvent))) - np.outer(q, q) * products / self.n
+        """(k, k) second derivative of the potential by log q.
+
+        Off the diagonal it is ``- q_i q_m tr(C_i Q C_m Q) / n``. Rows sum to ``q_i unit + ridge q_i tr(C_i Q^2) / n``,
+        from which the diagonal is found: its own difference would cancel.
+        """
+        own, total = self.own_shares(q), q.sum()
+        shares, everywhere = q / total, total * self.noise * self.resolvent(q)  # all between 0 and 1, as `own`
+        once = np.outer(self.basis.block_sums(own * everywhere), shares)
+        products = (once + once.T + np.outer(shares, shares) * (everywhere @ everywhere)) / self.n
+        np.fill_diagonal(products, 0.0)
+        row_sums = q * self.unit + self.loads(q, self.ridge * self.resolvent(q))
+        return np.diag(row_sums + products.sum(axis=1)) - products
 
     def solve(self):
         """(k,) q, by damped Newton steps on log q."""
@@ -78,7 +88,7 @@ class GramEquivalent(typing.NamedTuple):
             while self.potential(log_q + step) > start + _ROUNDING * (1 + abs(start)):
                 step /= 2
             log_q = log_q + step
-        raise RuntimeError("the fixed point was not reached: the covariances and the noise differ too much in size")
+        raise ArithmeticError("the fixed point was not reached")
 
     def _common_factor(self):
         """c such that q = c p solves the sum of the equations: exact for classes that are alike."""
@@ -105,11 +115,11 @@ def ridge_risk(equivalent):
     basis, probabilities = equivalent.basis, equivalent.probabilities
     q = equivalent.solve()
     resolvent = equivalent.resolvent(q)
-    coefficients = resolvent * np.repeat(q, basis.block_sizes) * basis.eigenvalues * basis.beta
-    errors = basis.block_sums(basis.eigenvalues * (basis.beta - coefficients) ** 2)
-    class_risks = errors + equivalent.noise * (coefficients @ coefficients)
+    coefficients = equivalent.own_shares(q) * basis.beta
+    missing = resolvent * (q.sum() * equivalent.noise + equivalent.ridge) * basis.beta  # beta less the coefficients
+    class_risks = basis.block_sums(basis.eigenvalues * missing**2) + equivalent.noise * (coefficients @ coefficients)
 
     average = equivalent.weighted_covariance(probabilities)
-    direct = q * equivalent.class_traces(resolvent**2 * average)
+    direct = equivalent.loads(q, resolvent * average)
     q_slope = q * np.linalg.solve(equivalent.hessian(q), direct)
     return float((probabilities + q_slope) @ class_risks)

@@ -4,18 +4,20 @@ import typing
 
 import numpy as np
 
-# Trapezoidal rule along the path, in u where the path's own coordinate is sinh u.
-_STEP, _END = 0.1, 6.0
+# Trapezoidal rule along the path, in u: its last point is about 450 widths of the saddle away.
+_STEP, _END = 0.08, 6.8
 
-# How far the path bends, of how far that of steepest descent does: all the way, it would come near to the branch points
-# at -1/b of small b, and the rule would need twice the points.
-_BEND = 0.2
+# Of the path's asymptotes, by the vertical: 22.5 degrees, see `law`.
+_SLOPE = 2**0.5 - 1
 
 # A path near the saddle point serves as well as one through it.
 _SADDLE_TOLERANCE = 1e-3
 
 # No saddle point is nearer to -1/max b than this share of it: beyond, exp(-t / max b) is 0 in floating point.
 _NEAREST = 1e-6
+
+# No t is more than twice the number of scales and this above 0, in units of the largest: beyond, all densities are 0.
+_FARTHEST = 2000
 
 # Complex numbers held at once: 1 MB an array, which fits a cache.
 _CHUNK = 2**16
@@ -39,20 +41,31 @@ def law(scales, weights, points):
         E U e^{-sT} = L(s) sum_a u_a / (1 + s b_a)
 
     each value is ``1/(2 pi i) int e^{st} (...) ds``, with another factor 1/s for the distribution functions. The path
-    goes through a saddle point of ``e^{st} L(s) / s`` and bends to the left, as the path along which ``e^{st} L(s)``
-    falls steepest does (Rice, 1980), so that nothing oscillates or overflows at any d. Above the mean it passes the
-    pole at 0 on its left, and gives minus the complement. Relative to 1, to 1/t and to sums of u, errors were below
-    1e-11 for scales 1e6 apart and up to 300 of them.
+    goes through a saddle point s_0 of ``e^{st} L(s) / s``, as that of steepest descent does (Rice, 1980), and bends to
+    the left along a hyperbola. At ``s_0 + r e^{i phi}`` the integrand's modulus is a product over the scales, and over
+    the pole at 0, of powers of ``exp(c rho) / |1 + rho e^{i phi}|`` with ``c = cos phi`` and rho in proportion to r.
+    Each factor falls in rho where ``c <= 0`` and ``2 c^2 <= 1``: up to 45 degrees off the vertical nothing grows and
+    cancels, whatever the scales. Halfway there is as much room on either side, and the trapezoidal rule's error falls
+    like ``exp(-2 pi (pi / 8) / step)``. Above the mean the path passes the pole on its left, where the pole's own
+    factor may grow a little, and gives minus the complement.
+
+    Relative to 1, to 1/t and to sums of u, errors were below 1e-11 where the exact law is known: for two scales up to
+    1e5 times as large as 40,000 others, and for 1 to 5000 equal ones.
     """
     random = scales > 0
     distinct, index = np.unique(scales[random], return_inverse=True)
-    counts, sums = np.bincount(index), np.zeros((len(distinct), weights.shape[1]))
+    counts, sums = np.bincount(index).astype(float), np.zeros((len(distinct), weights.shape[1]))
     np.add.at(sums, index, weights[random])
+    # In units of the largest scale no square leaves the range of floating point, and farther up all is 0.
+    unit = distinct[-1]
+    relative = np.minimum(points / unit, 2 * len(scales) + _FARTHEST)
     parts = -(-points.size * len(distinct) * round(_END / _STEP) // _CHUNK)
-    pieces = [_invert(distinct, counts, sums, piece) for piece in np.array_split(points, min(parts, points.size))]
+    pieces = [_invert(distinct / unit, counts, sums, piece)
+              for piece in np.array_split(relative, min(parts, points.size))]
     cdf, density, weighted_cdf, weighted_density = (np.concatenate(values) for values in zip(*pieces))
     rest = weights[~random].sum(axis=0)  # that of directions without influence on T, where E z_a^2 = 1
-    return Law(cdf, density, weighted_cdf + np.outer(cdf, rest), weighted_density + np.outer(density, rest))
+    weighted_cdf, weighted_density = weighted_cdf + np.outer(cdf, rest), weighted_density + np.outer(density, rest)
+    return Law(cdf, density / unit, weighted_cdf, weighted_density / unit)
 
 
 def _invert(scales, counts, weights, t):
@@ -60,21 +73,18 @@ def _invert(scales, counts, weights, t):
     below = t < 0.5 * scales @ counts
     saddle = _saddle(scales, counts, t, below)
     ratio = scales / (1 + saddle[:, None] * scales)
-    second, third = 0.5 * ratio**2 @ counts, -(ratio**3) @ counts  # derivatives of log L
-    width = (second + saddle**-2) ** -0.5
-    steepest = -third / (6 * second)
-    # Bent further, a factor 1 + s b would come near to 0 before e^{st} is small.
-    safe = (0.5 * ratio * np.exp(np.minimum(2 * t[:, None] / (counts.sum() * ratio), 300.0))).min(axis=1)
-    bend = _BEND * width * np.minimum(steepest, safe)
+    width = (0.5 * ratio**2 @ counts + saddle**-2) ** -0.5  # of the integrand's modulus at the saddle point
     u = np.arange(0.5 * _STEP, _END, _STEP)
-    y = np.sinh(u)
-    s = saddle[:, None] + width[:, None] * (1j * y - bend[:, None] * y**2)
-    ds = width[:, None] * (1j - 2 * bend[:, None] * y) * np.cosh(u) * _STEP
-    one_plus = 1 + s[:, :, None] * scales
-    # NumPy's complex logarithm takes four times as long as its parts.
-    log_transform = -0.25 * np.log(one_plus.real**2 + one_plus.imag**2) @ counts - 0.5j * np.angle(one_plus) @ counts
-    transform = np.exp(s * t[:, None] + log_transform) * ds
-    weighted = transform[:, :, None] * ((1 / one_plus) @ weights)
+    s = saddle[:, None] + np.outer(width, 1j * np.sinh(u) - _SLOPE * (np.cosh(u) - 1))
+    ds = np.outer(width, 1j * np.cosh(u) - _SLOPE * np.sinh(u)) * _STEP
+    # Two-dimensional and in real parts: each product below is one of BLAS, of a matrix, and NumPy's complex logarithm
+    # and reciprocal take four times as long.
+    one_plus = 1 + s.reshape(-1, 1) * scales
+    squares = one_plus.real**2 + one_plus.imag**2
+    log_transform = -0.25 * np.log(squares) @ counts - 0.5j * (np.angle(one_plus) @ counts)
+    reciprocals = (one_plus.real / squares) @ weights - 1j * ((one_plus.imag / squares) @ weights)
+    transform = np.exp(s * t[:, None] + log_transform.reshape(s.shape)) * ds
+    weighted = transform[:, :, None] * reciprocals.reshape(*s.shape, -1)
     # The path's other half is the conjugate of this one: the integral over both is twice the imaginary part.
     cdf, density, weighted_cdf, weighted_density = (
         value.imag.sum(axis=1) / np.pi for value in (transform / s, transform, weighted / s[:, :, None], weighted))

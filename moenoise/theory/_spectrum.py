@@ -21,6 +21,10 @@ class Spectrum(typing.NamedTuple):
         """(k,) sums of a (d,) array over each block."""
         return np.add.reduceat(values, self.starts)
 
+    def has_signal(self):
+        """Whether the response is ever other than 0."""
+        return bool(((self.eigenvalues > 0) & (self.beta != 0)).any())
+
     def split(self, values):
         """A (d,) array in the eigenbasis as k arrays (d_i,)."""
         return np.split(values, self.starts[1:])
@@ -33,7 +37,7 @@ class Spectrum(typing.NamedTuple):
 def spectrum(model):
     """The model's `Spectrum`; TypeError where it is not a BlockModel."""
     check_model(model)
-    decompositions = {id(covariance): _eigh(covariance) for covariance in _distinct(model.covariances)}
+    decompositions = {id(covariance): eigh_without_rounding(covariance) for covariance in _distinct(model.covariances)}
     eigenvalues, vectors = zip(*(decompositions[id(covariance)] for covariance in model.covariances))
     beta = [basis.T @ block for basis, block in zip(vectors, model.coefficients)]
     return Spectrum(
@@ -63,7 +67,8 @@ def _distinct(arrays):
     return {id(array): array for array in arrays}.values()
 
 
-def _eigh(covariance):
+def eigh_without_rounding(covariance):
+    """Eigenvalues, those that are zero to rounding made zero, and eigenvectors of a positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(covariance)
     rounding = len(values) * np.finfo(float).eps * np.abs(values).max()
     return np.where(values > rounding, values, 0.0), vectors

@@ -9,6 +9,8 @@ from ._fixed_point import GramEquivalent, ridge_risk
 from ._spectrum import bayes_weights, spectrum
 from .expert_samples import underdetermined_excess
 
+_LEAST_PENALTY = 1e-20  # over the features' mean variance: at n = d, less leaves the equations no digits
+
 
 def dense_risk(model, n, *, penalty=0.0):
     r"""Expected risk of the dense minimum-norm least-squares fit on n rows: a high-dimensional equivalent.
@@ -37,13 +39,14 @@ def dense_risk(model, n, *, penalty=0.0):
     Returns
     -------
     float, or (s,) array
-        Without penalty inf at ``n`` in ``{d - 1, d, d + 1}``, where the mean is infinite. Without feature noise too the
-        blocks separate: the experts' risks at ``n p_i`` rows each.
+        Without penalty inf at ``n`` in ``{d - 1, d, d + 1}``, where the mean is infinite, unless there is nothing to
+        learn. Without feature noise too the blocks separate: the experts' risks at ``n p_i`` rows each.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument has the wrong kind or range.
+        Where an argument has the wrong kind or range; where a penalty is not 0, and less than 1e-20 times the features'
+        mean variance; where the model's variances are too far apart for floating point (1e100 times is not too far).
 
     Examples
     --------
@@ -55,12 +58,15 @@ def dense_risk(model, n, *, penalty=0.0):
     3.75
     """
     basis = spectrum(model)
-    rows = _validation.as_integer_vector(np.atleast_1d(n), "n")
-    if rows.min() < 0:
-        raise ValueError(f"n must be non-negative, got {rows.min()}")
-    penalties = _as_penalties(penalty, n)
-    risks = np.array([penalised_risk(basis, model, *pair) for pair in zip(rows.tolist(), penalties)])
-    return risks if np.ndim(n) else float(risks[0])
+    rows, single = _validation.as_integer_or_vector(n, "n", low=0)
+    penalties = _as_penalties(penalty, () if single else rows.shape)
+    least = _LEAST_PENALTY * mean_variance(basis, model.noise_variance)
+    if ((penalties > 0) & (penalties < least)).any():
+        raise ValueError(f"penalty must be 0 or at least {_LEAST_PENALTY:g} times the features' mean variance, "
+                         f"{least:.3g}, got {penalties[penalties > 0].min():.3g}")
+    pairs = zip(rows.tolist(), np.broadcast_to(penalties, rows.shape).tolist())
+    risks = np.array([penalised_risk(basis, model, *pair) for pair in pairs])
+    return float(risks[0]) if single else risks
 
 
 def dense_excess_slope(model, *, routing="random"):
@@ -120,22 +126,24 @@ def dense_excess_slope(model, *, routing="random"):
     return float(model.probabilities @ ((spread + bayes_risk) * trace + (2 if routing == "random" else 1) * curvature))
 
 
-def _as_penalties(value, n):
-    """A penalty for each n."""
-    if np.ndim(value) == 0:
-        return [_validation.as_scalar(value, "penalty", low=0)] * np.size(n)
-    penalties = _validation.as_array(value, "penalty", 1)
-    if penalties.shape != np.shape(n):
-        raise ValueError(f"penalty must be one number, or one for each n, {np.shape(n)}, got shape {penalties.shape}")
+def _as_penalties(value, shape):
+    """One penalty, or one for each n: an array of the shape that n has."""
+    penalties = _validation.as_array(value, "penalty", (0, 1))
+    if np.asarray(value).dtype.kind == "b":
+        raise TypeError(f"penalty must hold real numbers, got {value!r}")
+    if penalties.ndim and penalties.shape != shape:
+        raise ValueError(f"penalty must be one number, or one for each n, {shape}, got shape {penalties.shape}")
     if penalties.min() < 0:
         raise ValueError(f"penalty must be non-negative, got {penalties.min():g}")
-    return penalties.tolist()
+    return penalties
 
 
 def penalised_risk(basis, model, n, penalty):
     """`dense_risk` for one n, of a model whose `Spectrum` is at hand."""
     if n == 0:
         return model.probabilities @ model.signal_variances
+    if not basis.has_signal():
+        return 0.0  # and so is every fit
     d = model.d
     if penalty == 0:
         if model.noise_variance == 0:
@@ -143,10 +151,22 @@ def penalised_risk(basis, model, n, penalty):
         if abs(n - d) <= 1:
             return math.inf
     wide = penalty == 0 and n < d
+    unit = mean_variance(basis, model.noise_variance)  # of features: a risk is a multiple of it
     equivalent = GramEquivalent(
-        basis, model.probabilities, model.noise_variance, n, unit=0.0 if wide else 1.0, ridge=1.0 if wide else penalty
+        basis._replace(eigenvalues=basis.eigenvalues / unit), model.probabilities, model.noise_variance / unit, n,
+        unit=0.0 if wide else 1.0, ridge=1.0 if wide else penalty / unit,
     )
-    return ridge_risk(equivalent)
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            return unit * ridge_risk(equivalent)
+    except (ArithmeticError, np.linalg.LinAlgError):
+        raise ValueError("model must have covariances and a noise_variance that differ less in size: the equations of "
+                         "the equivalent cannot be solved in floating point") from None
+
+
+def mean_variance(basis, noise_variance):
+    """Of the noisy features, over their entries."""
+    return float(basis.probability @ basis.eigenvalues) / len(basis.eigenvalues) + noise_variance
 
 
 def _noiseless_risk(basis, model, n):

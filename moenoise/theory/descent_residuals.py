@@ -1,5 +1,7 @@
 """How the residual of gradient descent on a noisy design falls, step by step (beyond the paper's Theorem 5)."""
 
+import math
+
 import numpy as np
 
 from .. import _validation
@@ -62,22 +64,25 @@ def descent_residuals(singular_values, *, rows, columns, entry_variance, steps):
     columns = _validation.as_integer(columns, "columns", low=1)
     if rows > columns:
         raise ValueError(f"rows must be at most columns, got {rows} and {columns}: the residual would not tend to 0")
-    counts = _validation.as_integer_vector(np.atleast_1d(steps), "steps")
-    if counts.min() < 0:
-        raise ValueError(f"steps must be non-negative, got {counts.min()}")
-    smallest, largest = singular_edges(singular_values, rows=rows, columns=columns, entry_variance=entry_variance)
-    squared = np.asarray(singular_values, dtype=float) ** 2
-    if squared.max() == 0:
+    counts, single = _validation.as_integer_or_vector(steps, "steps", low=0)
+    values = _validation.as_spectrum(singular_values, rows)
+    deviation = math.sqrt(_validation.as_scalar(entry_variance, "entry_variance", low=0))
+    if values.max() == 0:
         raise ValueError("singular_values must not all be zero: y would be zero")
+    unit = max(values.max(), deviation)  # residuals are free of it, and no square leaves the range of floating point
+    squared, variance = (values / unit) ** 2, (deviation / unit) ** 2
+    if squared.max() == 0:
+        raise ValueError("singular_values must not vanish beside the noise: their squares do, beside entry_variance")
+    smallest, largest = singular_edges(values / unit, rows=rows, columns=columns, entry_variance=variance)
     if smallest < _LEAST_RATIO * largest:
         raise ValueError("singular_values must leave the noisy matrix a smallest squared one of at least "
                          f"{_LEAST_RATIO:g} times the largest, got {smallest / largest:.2g}")
     z, weights = _contour(smallest, largest)
-    g, w = _equivalent(z, squared, columns - rows, float(entry_variance))
+    g, w = _equivalent(z, squared, columns - rows, variance)
     weights = weights * (squared / (squared - w[:, None])).sum(axis=1) / g
     residuals = np.array([((1 - z / largest) ** (2 * t) @ weights).real for t in counts.tolist()]) / squared.sum()
     residuals = np.sqrt(np.maximum(residuals, 0.0))
-    return residuals if np.ndim(steps) else float(residuals[0])
+    return float(residuals[0]) if single else residuals
 
 
 def _contour(smallest, largest):

@@ -100,9 +100,10 @@ def expert_excess_slope(model, *, excess_kurtosis=0.0):
     _, sparse = bayes_weights(basis, model.noise_variance)
     slopes = model.noise_variance * basis.block_sums(basis.beta * sparse) * model.block_sizes
     if q and model.noise_variance:
-        for i, (own, w) in enumerate(zip(model.covariances, basis.to_features(sparse))):
-            inverse = np.linalg.inv(own + model.noise_variance * np.eye(len(own)))
-            slopes[i] += q * model.noise_variance**2 * (np.diag(inverse) @ w**2)
+        shares = basis.split(model.noise_variance / (basis.eigenvalues + model.noise_variance))
+        for i, (vectors, share, w) in enumerate(zip(basis.vectors, shares, basis.to_features(sparse))):
+            diagonal = vectors**2 @ share  # of sigma^2 C_i^-1
+            slopes[i] += q * (diagonal * w) @ (model.noise_variance * w)
     return slopes
 
 
@@ -143,7 +144,7 @@ def expert_excess_law(model, expert, n_rows):
 
     basis = spectrum(model)
     expert = _validation.as_integer(expert, "expert", low=0, high=model.k - 1)
-    rows = _validation.as_integer_vector(np.atleast_1d(n_rows), "n_rows")
+    rows, single = _validation.as_integer_or_vector(n_rows, "n_rows")
     size = int(model.block_sizes[expert])
     if rows.min() < size:
         raise ValueError(f"n_rows must be at least the block size: expert {expert} has {rows.min()} of {size} rows")
@@ -151,7 +152,7 @@ def expert_excess_law(model, expert, n_rows):
     residual = model.noise_variance * basis.block_sums(basis.beta * sparse)[expert]
     if residual == 0:
         raise ValueError(f"model must give the expert a positive Bayes risk, expert {expert} has 0")
-    freedom = (rows if np.ndim(n_rows) else rows[0]) - size + 1
+    freedom = (rows[0] if single else rows) - size + 1
     return scipy.stats.f(size, freedom, scale=residual * size / freedom)
 
 

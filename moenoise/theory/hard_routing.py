@@ -13,6 +13,12 @@ from ._spectrum import bayes_weights, signal_fraction, spectrum
 _TOLERANCE = 1e-7
 _FIRST_POINTS, _MOST_POINTS = 64, 8192
 
+# How far the probabilities of a row's routes may be from a sum of 1.
+_ROW_TOLERANCE = 1e-9
+
+# Signals may be this much stronger, or weaker, than noise: beyond, products of such ratios leave floating point.
+_MOST_RATIO = 1e100
+
 # Minus the logarithm of a probability that is taken for zero, and what zero is replaced by where it divides.
 _NEGLIGIBLE = 40.0
 _FLOOR = 1e-18
@@ -70,7 +76,8 @@ def routed_risk(model, *, believed=None):
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not a BlockModel, the blocks differ, or a noise variance or a believed covariance is 0.
+        Where an argument is not a BlockModel, the blocks differ, or a noise variance or a believed covariance is 0;
+        where the features' variances and the noise variances are more than 1e100 times apart.
     RuntimeError
         Where the integrals do not settle (no such model is known).
 
@@ -113,6 +120,18 @@ def _check(model, believed):
     if constant:
         raise ValueError(f"believed must have covariances other than zero, got zero for expert {constant[0]}: "
                          "its score would be the same for every row")
+    _check_ratios(model, believed)
+
+
+def _check_ratios(model, believed):
+    """Raise where products of ratios of signal and noise would leave floating point."""
+    features = [float(covariance.max()) for covariance in model.covariances]  # a maximum is on the diagonal
+    noise = believed.noise_variance
+    ratios = [float(covariance.max()) / noise for covariance in believed.covariances] + [model.noise_variance / noise]
+    if max(*ratios, max(features) / noise, max(features) / model.noise_variance) > _MOST_RATIO or (
+            min(ratios) < 1 / _MOST_RATIO):
+        names = "model" if believed is model else "model and believed"
+        raise ValueError(f"{names} must have variances of features and of noise at most {_MOST_RATIO:g} times apart")
 
 
 class _Score(typing.NamedTuple):
@@ -127,10 +146,13 @@ class _Score(typing.NamedTuple):
 
 def _scores(model, believed):
     """k `_Score`, in coordinates z in which the features are white and the score is a sum of squares."""
-    true, basis = spectrum(model), spectrum(believed)
+    true = spectrum(model)
+    basis = true if believed is model else spectrum(believed)
     _, weights = bayes_weights(basis, believed.noise_variance)
     _, means = bayes_weights(true, model.noise_variance)
-    gains = signal_fraction(basis.eigenvalues, believed.noise_variance) / believed.noise_variance
+    # In units of the believed noise's standard deviation, so that no unit of the features under- or overflows.
+    gains = signal_fraction(basis.eigenvalues, believed.noise_variance)
+    noise_ratio = model.noise_variance / believed.noise_variance
     log_determinants = basis.block_sums(np.log1p(basis.eigenvalues / believed.noise_variance))
     # Over the largest probability: where all are the same, nothing of small determinants is rounded away.
     constants = np.log(believed.probabilities / believed.probabilities.max()) - 0.5 * log_determinants
@@ -139,10 +161,10 @@ def _scores(model, believed):
     for i, (gain, weight) in enumerate(zip(basis.split(gains), basis.split(weights))):
         # x = root z is N(0, C); its score is z' root' A root z with A = vectors diag(gain) vectors'.
         root = true.vectors[i] * np.sqrt(true.split(true.eigenvalues)[i] + model.noise_variance)
-        half = (np.sqrt(gain)[:, None] * basis.vectors[i].T) @ root
+        half = (np.sqrt(gain)[:, None] * basis.vectors[i].T) @ (root / np.sqrt(believed.noise_variance))
         own, directions = np.linalg.eigh(half.T @ half)
         outputs = directions.T @ root.T @ np.column_stack([expected[i], expected[i] - answers[i]])
-        scores.append(_Score(constants.max() - constants[i], model.noise_variance * gain,
+        scores.append(_Score(constants.max() - constants[i], noise_ratio * gain,
                              model.noise_variance * weight[:, None] ** 2, np.maximum(own, 0.0), outputs**2))
     return scores
 
@@ -155,7 +177,7 @@ def _integrate(scores):
         between = _rule(scores, start, stop, points, 0.5)
         change, largest = (np.abs(values).max(axis=(1, 2)) for values in (between - terms, between))
         points, terms = 2 * points, 0.5 * (terms + between)
-        if (change <= _TOLERANCE * largest).all() and np.abs(terms[0].sum(axis=1) - 1).max() <= _TOLERANCE:
+        if (change <= _TOLERANCE * largest).all() and np.abs(terms[0].sum(axis=1) - 1).max() <= _ROW_TOLERANCE:
             return terms
     raise RuntimeError("the integrals over the scores did not settle")
 
@@ -165,7 +187,7 @@ def _range(scores):
     # P(T > mean + |b| sqrt(c) + max(b) c) < exp(-c)  (Laurent and Massart, 2000).
     stop = np.log(max(0.5 * score.own.sum() + np.sqrt(_NEGLIGIBLE) * np.linalg.norm(score.own)
                       + _NEGLIGIBLE * score.own.max() - score.handicap for score in scores))
-    candidates = np.linspace(stop - 120, stop, 1000)
+    candidates = np.linspace(min(np.log(score.noise.max()) for score in scores) - 120, stop, 1000)
     bounds = [_log_probability_bound(score.noise, np.exp(candidates) + score.handicap) for score in scores]
     possible = np.min(bounds, axis=0) > -_NEGLIGIBLE
     return candidates[max(0, possible.argmax() - 1)], stop

@@ -7,11 +7,13 @@ import scipy.optimize
 
 from .. import _validation
 from ._spectrum import spectrum
-from .dense_samples import penalised_risk
+from .dense_samples import mean_variance, penalised_risk
 
 _START = np.arange(-2.0, 3.0)  # decades of the penalty, relative to the mean variance of the features
 _LEAST, _MOST = -10, 12  # and how far the search goes from there
 _TOLERANCE = 1e-7  # of log r
+_MOST_RATIO = 1e6  # of the noise's and the signal's variance: beyond, no digits of r are left
+_MOST_ROWS = 10_000  # over d: beyond, risks differ too little for a search
 
 
 def best_penalty(model, n):
@@ -34,12 +36,15 @@ def best_penalty(model, n):
     -------
     float, or (s,) array
         A variance per entry, like the eigenvalues of ``X'X / n``; 0 where no penalty lowers the risk. It falls like
-        1/n. The risk is flat around it, flatter with more rows, which leaves r fewer digits: four at n = 1e4 d.
+        1/n. The risk is flat around it, flatter with more rows, which leaves r fewer digits: four at n = 1e4 d. There
+        the 1/n law is as near to the truth, and is what is taken beyond: ``r(n) = r(1e4 d) 1e4 d / n``. Noise that is
+        1e6 times as strong as the signal, or as weak, leaves one or two digits.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument has the wrong kind or range.
+        Where an argument has the wrong kind or range; where the noise variance is not 0, and more than 1e6 times as
+        large or as small as the signal's mean variance.
 
     Examples
     --------
@@ -52,16 +57,25 @@ def best_penalty(model, n):
     (inf, 3.75)
     """
     basis = spectrum(model)
-    rows = _validation.as_integer_vector(np.atleast_1d(n), "n")
-    if rows.min() < 1:
-        raise ValueError(f"n must be at least 1, got {rows.min()}")
-    penalties = np.array([_best_penalty(basis, model, count) for count in rows.tolist()])
-    return penalties if np.ndim(n) else float(penalties[0])
+    _check_ratio(basis, model)
+    rows, single = _validation.as_integer_or_vector(n, "n", low=1)
+    most = _MOST_ROWS * model.d
+    penalties = np.array([_best_penalty(basis, model, min(count, most)) for count in rows.tolist()])
+    penalties *= np.minimum(1.0, most / rows)
+    return float(penalties[0]) if single else penalties
+
+
+def _check_ratio(basis, model):
+    """Raise where the risks are so alike that a search would find anything."""
+    noise, signal = model.noise_variance, mean_variance(basis, 0.0)
+    if noise > 0 and basis.has_signal() and not 1 / _MOST_RATIO <= noise / signal <= _MOST_RATIO:
+        raise ValueError(f"model must have a noise_variance of 0 or within {_MOST_RATIO:g} times the signal's mean "
+                         f"variance, {signal:.3g}, got {noise:.3g}")
 
 
 def _best_penalty(basis, model, n):
-    scale = float(basis.probability @ basis.eigenvalues) / model.d + model.noise_variance
-    if not (basis.eigenvalues * basis.beta**2).any():
+    scale = mean_variance(basis, model.noise_variance)
+    if not basis.has_signal():
         return 0.0  # the response is 0, and so is every fit
 
     def risk(decade):

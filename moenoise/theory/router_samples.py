@@ -47,13 +47,11 @@ def router_excess_bound(model, n, *, failure_probability=0.1, constant=1.0):
     array([0.537, 0.268])
     """
     check_model(model)
-    rows = _validation.as_integer_vector(np.atleast_1d(n), "n")
-    if rows.min() < 1:
-        raise ValueError(f"n must be positive, got {rows.min()}")
+    rows, single = _validation.as_integer_or_vector(n, "n", low=1)
     delta = _validation.as_scalar(failure_probability, "failure_probability", low=0, high=1, open_low=True,
                                   open_high=True)
     constant = _validation.as_scalar(constant, "constant", low=0, open_low=True)
     largest = max(np.linalg.norm(own, 2) for own in model.covariances) + model.noise_variance
     needed = np.maximum(model.block_sizes, math.log(model.k / delta)).sum()
     bounds = constant * largest * np.sqrt(needed / rows)
-    return bounds if np.ndim(n) else float(bounds[0])
+    return float(bounds[0]) if single else bounds

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from .. import _validation
-from ._spectrum import bayes_weights, spectrum
-from .bayes import Risks, generalization
+from ._spectrum import bayes_weights, signal_fraction, spectrum
+from .bayes import Risks
 
 
 def misrouting(model, true, routed, eta, form="corrected"):
@@ -139,7 +139,11 @@ def misrouting_crossover(model):
         e = (R_dense - R_sparse) / (R_wrong - R_sparse),   R_wrong = sum_i p_i sum_{j != i} R_ij / (k - 1)
 
     ``R_wrong`` is the risk where all are misrouted: no less than that of predicting 0, which is no less than
-    ``R_dense``. So with two experts or more and something to learn they do meet, at 1 at most.
+    ``R_dense``. So with two experts or more and something to learn they do meet, at 1 at most. In the eigenbases, where
+    nothing cancels, numerator and denominator are::
+
+        sum_i p_i sum_a (1 - p_i) sigma^2 l_a^2 beta_a^2 / ((l_a + sigma^2) (p_i l_a + sigma^2))
+        sum_i p_i [ sum_a l_a^2 beta_a^2 / (l_a + sigma^2) + sum_{j != i} sigma^2 ||w_j||^2 / (k - 1) ]
 
     Parameters
     ----------
@@ -167,15 +171,17 @@ def misrouting_crossover(model):
     >>> mn.theory.generalization(model).dense
     15.0
     """
-    basis = spectrum(model)
-    if model.k == 1:
+    basis, noise = spectrum(model), model.noise_variance
+    if model.k == 1 or not basis.has_signal():
         return math.inf
-    risks = _route_risks(basis, model.noise_variance)
-    wrong = float(model.probabilities @ (risks.sum(axis=1) - risks.diagonal())) / (model.k - 1)
-    base = generalization(model)
-    if not wrong > base.sparse:
-        return math.inf
-    return min((base.dense - base.sparse) / (wrong - base.sparse), 1.0)  # more than 1 by rounding only
+    if noise == 0:
+        return 0.0
+    # The differences are formed directly: with little or much noise, those of risks would lose their digits.
+    explained = basis.eigenvalues * basis.beta**2 * signal_fraction(basis.eigenvalues, noise)
+    lead = (1 - basis.probability) * explained * (noise / (basis.probability * basis.eigenvalues + noise))
+    to_noise = basis.block_sums(explained * (noise / (basis.eigenvalues + noise)))  # sigma^2 ||w_j||^2
+    loss = basis.block_sums(explained) + (to_noise.sum() - to_noise) / (model.k - 1)
+    return float(basis.probability @ lead / (model.probabilities @ loss))
 
 
 def _route_risks(basis, noise_variance):
