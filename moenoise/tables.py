@@ -57,5 +57,6 @@ def _record_cells(record):
 
 
 def _summary_cells(outcome):
-    return (outcome.claim.name, outcome.claim.place, verdict_counts(outcome.records, "printed"),
-            verdict_counts(outcome.records, "corrected"), f"{outcome.seconds:.1f}")
+    verdicts = ["not measured" if outcome.not_measured else verdict_counts(outcome.records, form)
+                for form in ("printed", "corrected")]
+    return (outcome.claim.name, outcome.claim.place, *verdicts, f"{outcome.seconds:.1f}")

@@ -63,7 +63,7 @@ def measure(run, *, cases, replicates, steps, test_rows):
     """Distances and risks along the training of each case, and the risks of fits to the same rows."""
     torch = imported_torch()
     if torch is None:
-        missing = 'PyTorch is not installed, pip install "moenoise[torch]"'
+        missing = "PyTorch is not installed: pip install torch"
         return [compare(NAME, "cases trained", missing, Estimate.exactly(0))], {"trained": {}, "not_measured": missing}
     looks = look_steps(steps)
     batches = [range(start, min(start + BATCH, replicates)) for start in range(0, replicates, BATCH)]
