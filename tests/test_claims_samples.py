@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-import moenoise as mn
 from moenoise import theory
 from moenoise.claims import case_study_a63, figure_2, section_a61, section_a62
 from moenoise.claims.base import Run
