@@ -1,0 +1,119 @@
+"""The modularity on held-out rows tells modules from what correlations, tails and transforms make look like them."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+import moenoise as mn
+from moenoise.activations.folds import folds, mean_and_error
+from moenoise.activations.modularity import cross_score, held_out, judge_modularity
+from moenoise.activations.modules import modules_of
+
+N, D = 1600, 72
+
+
+def gaussian_factors(seed=0):
+    generator = np.random.default_rng(seed)
+    return (generator.standard_normal((N, 6)) @ generator.standard_normal((6, D)) / np.sqrt(6)
+            + 0.3 * generator.standard_normal((N, D)))
+
+
+def heavy_tails():
+    rows = np.random.default_rng(2).standard_t(3, (N, D))
+    rows[:, :4] *= 30
+    return rows
+
+
+def scaled_rows():
+    return gaussian_factors() * np.random.default_rng(3).gamma(2, size=(N, 1))
+
+
+CONTROLS = {
+    "white": lambda: np.random.default_rng(0).standard_normal((N, D)),
+    "low rank": gaussian_factors,
+    "low rank, ReLU": lambda: np.maximum(gaussian_factors(), 0),
+    "low rank, GELU": lambda: gaussian_factors() * ndtr(gaussian_factors()),
+    "heavy tails, outlier columns": heavy_tails,
+    "rows of different scale": scaled_rows,
+}
+
+
+def judged(rows, k=4, seed=0, jobs=2):
+    halves = folds(np.arange(len(rows)), 2, 1) == 0
+    return judge_modularity(rows, halves, k, 0.7, draws=20, seed=seed, jobs=jobs)
+
+
+def planted(snr):
+    return mn.BlockModel.isotropic(D, 4, variance=snr, rng=0).sample(N, rng=1).features
+
+
+def test_modules_are_modular():
+    found = judged(planted(4.0))
+    assert found.modular and found.z > 30 and found.ratio > 2
+    assert found.ari == 1 and abs(found.null_ari) < 0.2
+    assert found.density_inside > 0.5 > 0.3 > found.density_outside
+    assert found.null_density_inside < found.density_inside
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_are_not(name):
+    found = judged(CONTROLS[name]())
+    assert not found.modular and found.ratio < 1.4
+    assert len(found.null) == 20 and found.null.std() > 0
+
+
+def test_permuted_columns_would_be_the_wrong_null():
+    """A low-rank Gaussian has no modules; beside permuted columns it would seem to."""
+    rows = gaussian_factors()
+    halves = folds(np.arange(N), 2, 1) == 0
+    own = cross_score(rows, halves, 4, 0.7, 0)[0]
+    permuted = [cross_score(np.random.default_rng(i).permuted(rows, axis=0), halves, 4, 0.7, 0)[0] for i in range(20)]
+    assert (own - np.mean(permuted)) / np.std(permuted) > 15
+    assert abs(judged(rows).z) < 4
+
+
+def test_the_number_of_threads_does_not_matter():
+    one, many = judged(planted(1.0), jobs=1), judged(planted(1.0), jobs=3)
+    np.testing.assert_array_equal(one.null, many.null)
+    assert one._replace(null=0) == many._replace(null=0)
+
+
+def test_held_out_by_hand():
+    modules = modules_of(np.kron(np.eye(2), np.ones((6, 3))) + 0.01 * np.random.default_rng(0).random((12, 6)), 2, 0.5,
+                         seed=0)
+    rows = np.kron(np.eye(2), np.ones((4, 3)))
+    score, inside, outside = held_out(rows, modules)
+    assert (score, inside, outside) == (0.5, 1.0, 0.0)  # W_bb / T - R_b C_b / T^2 = 2 (1/2 - 1/4)
+
+
+def test_held_out_rows_without_active_entries():
+    modules = modules_of(planted(4.0), 4, 0.7, seed=0)
+    assert held_out(np.zeros((5, D)), modules) == (0.0, 0.0, 0.0)
+
+
+def test_folds_keep_groups_whole_and_are_balanced():
+    groups = np.repeat(np.arange(50), np.arange(1, 51))
+    fold = folds(groups, 4, 0)
+    assert all(len(np.unique(fold[groups == g])) == 1 for g in range(50))
+    counts = np.bincount(fold)
+    assert len(counts) == 4 and counts.max() - counts.min() < 12
+    assert not np.array_equal(folds(groups // 10, 4, 0), folds(groups // 10, 4, 1))
+    assert not np.array_equal(folds(np.arange(99), 4, 0), folds(np.arange(99), 4, 1))
+    assert np.bincount(folds(np.arange(10), 4, 0)).tolist() in ([3, 3, 2, 2], [3, 2, 3, 2], [2, 3, 3, 2], [3, 2, 2, 3],
+                                                              [2, 3, 2, 3], [2, 2, 3, 3])
+
+
+def test_too_few_groups():
+    with pytest.raises(ValueError, match="groups must hold at least 4 different ones, got 3"):
+        folds([0, 1, 2, 2], 4, 0)
+
+
+def test_errors_count_groups_not_rows():
+    generator = np.random.default_rng(0)
+    effects = generator.standard_normal(400)
+    values, groups = np.repeat(effects, 10), np.repeat(np.arange(400), 10)
+    mean, error = mean_and_error(values, groups)
+    assert mean == pytest.approx(effects.mean())
+    assert error == pytest.approx(effects.std(ddof=1) / 20, rel=1e-6)
+    assert mean_and_error(values, np.arange(4000))[1] == pytest.approx(error / np.sqrt(10), rel=0.01)
+    assert mean_and_error([1.0, 2.0], [0, 0])[1] == np.inf
