@@ -4,6 +4,9 @@ Three ways to an answer, side by side: closed-form theory (`moenoise.theory`), d
 `spectral_design`) with fast fits of it (`lstsq`, `block_lstsq`, `learning_curve`, ...), and scikit-learn estimators
 (`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation, and
 `plots` draws as the claims do.
+
+And on your own network: `capture` its activations, `audit` them, find modules and thresholds (`activations`), split a
+layer into experts (`moefy`), add noise to text (`text`), probe (`probes`), count parameters (`iso_parameters`).
 """
 
 from . import theory
@@ -14,6 +17,12 @@ from .model import BlockModel
 
 # Imported when first used: they bring scikit-learn, matplotlib or scipy.stats.
 _LAZY = {
+    "activations": "activations",
+    "audit": "activations.audit",
+    "capture": "activations.capture",
+    "moefy": "activations.moefication",
+    "iso_parameters": "parameters",
+    "text": "text",
     "QDARouter": "router",
     "DenseRegressor": "estimators",
     "ExpertsRegressor": "estimators",
@@ -30,16 +39,22 @@ __all__ = [
     "ExpertsRegressor",
     "QDARouter",
     "__version__",
+    "activations",
+    "audit",
     "block_learning_curve",
     "block_lstsq",
+    "capture",
     "fit_block_model",
     "gradient_descent",
+    "iso_parameters",
     "learning_curve",
     "lstsq",
+    "moefy",
     "plots",
     "reproduce",
     "spectral_design",
     "standard_normal",
+    "text",
     "theory",
 ]
 

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.linalg
 
 from . import _core
+from ._progress import progress_bar
 from ._random import Stream, philox_key
 from .router import NEVER
 
@@ -264,7 +265,7 @@ def fit(X, Y, block_sizes, *, n_starts, max_iter, tol, rng, progress, **problem)
     """
     key, starts, error = philox_key(rng), [], None
     with (_problem(X, Y, block_sizes, **problem) as data,
-          _bar(n_starts * max_iter, progress) as bar):
+          progress_bar("EM", shown=progress, total=n_starts * max_iter) as bar):
         energies = data.energies()
         for number in range(n_starts):
             try:
@@ -288,15 +289,6 @@ def fit_labelled(X, Y, block_sizes, expert, *, n_starts, max_iter, tol, rng, pro
         parameters = data.maximisation(data.weighted_moments(posterior))
         _, _, log_likelihood = data.expectation(parameters)
     return Start(parameters, posterior, np.array([log_likelihood]), True)
-
-
-def _bar(total, progress):
-    """A progress bar for fits of more than a second; the kind is not looked for where none is wanted."""
-    if progress:
-        from tqdm.auto import tqdm
-    else:
-        from tqdm import tqdm
-    return tqdm(total=total, desc="EM", delay=1, leave=False, disable=not progress)
 
 
 def _rank(start):

@@ -243,8 +243,16 @@ def _as_model(parameters, dead):
 
 def _clean(covariance, coef, noise_variance, count):
     """(Sigma, beta) of one block, from the noisy C and w = C^-1 Sigma beta."""
+    signal, vectors, growth = clean_spectrum(covariance, noise_variance, count)
+    return (vectors * signal) @ vectors.T, vectors @ (growth * (vectors.T @ coef))
+
+
+def clean_spectrum(covariance, noise_variance, count):
+    """(eigenvalues (d,) of Sigma, eigenvectors (d, d), by how much (d,) beta exceeds w along them), from the noisy C.
+
+    Where an eigenvalue of Sigma is below its own standard error, of `count` rows, beta is that of one at it.
+    """
     values, vectors = scipy.linalg.eigh(covariance)
     signal = np.maximum(values - noise_variance, 0.0)
     certain = np.maximum(signal, values * np.sqrt(2 / count))
-    beta = vectors @ ((signal + noise_variance) / certain * (vectors.T @ coef))
-    return (vectors * signal) @ vectors.T, beta
+    return signal, vectors, (signal + noise_variance) / certain

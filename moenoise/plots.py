@@ -10,7 +10,11 @@ import io
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from . import _validation
+from .activations.modules import Modules, magnitude_threshold
 
 COLOURS = {
     "dense": "#0072B2",
@@ -22,6 +26,10 @@ COLOURS = {
 }
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+
+# Of ranks: 0, where an entry is pruned, is white; from there on lightness falls, whatever colours one sees. Few levels,
+# since files are small then: noise hardly compresses.
+RANKS = LinearSegmentedColormap.from_list("ranks", ["white", "#56B4E9", "#0072B2", "#001A33"], N=16)
 
 # Confusion matrices of more experts than this are shaded only: their numbers would not be readable.
 MOST_NUMBERED = 12
@@ -163,6 +171,105 @@ def confusion(matrix, *, ax=None):
     ax.set_xlabel("sent to expert (shares in %)")
     ax.set_ylabel("belongs to expert")
     return ax
+
+
+def activation_blocks(A, modules=None, *, sparsity=0.7, most_pixels=400, ax=None):
+    """Activations as a heatmap of ranks, pruned entries white: as given, or ordered by module with lines between.
+
+    As in the paper's Figures 1 and 7 to 10 (Appendix B.1) an entry shows the percentile rank of its magnitude in its
+    column, in (0, 1], or 0 where the magnitude is at most the one that a share `sparsity` of all entries do not exceed.
+    Where there are more entries than pixels, a pixel is the mean of a tile of them. Shades are 16; the first, for all
+    below 1/16, is white.
+
+    Ordering makes blocks appear in anything: draw the same of rows without modules beside it, as in the example.
+
+    Parameters
+    ----------
+    A : (n, d) array_like
+        Rows by features.
+    modules : Modules, optional
+        From `moenoise.activations.find_modules` on A, or on more rows of which A are those that it looked at. These
+        rows are shown, by expert, and the features by module, those in none last. Without it everything is as given.
+    sparsity : float in [0, 1), default 0.7
+        The share of entries that are pruned.
+    most_pixels : int, default 400
+        Of the heatmap, each way. An SVG file takes up to 260 kB then, and 50 kB where it is 150.
+    ax : matplotlib.axes.Axes, optional
+        Default: new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        ``ax.images[0]`` is the heatmap; its ``set_clim`` sets which ranks are white and which are darkest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument has the wrong kind, shape or range, or where the modules are of other activations.
+
+    Examples
+    --------
+    Three planted modules, and beside them a draw with the same columns and correlations, but no modules:
+
+    >>> import moenoise as mn
+    >>> from moenoise.activations.copula import GaussianCopula
+    >>> rows = mn.BlockModel.isotropic(24, 3, variance=9.0, rng=0).sample(600, rng=1).features
+    >>> figure, axes = mn.plots.new_axes(2)
+    >>> for A, ax in zip((rows, GaussianCopula(rows).draw(0, 0)), axes):
+    ...     ax = mn.plots.activation_blocks(A, mn.activations.find_modules(A, 3, rng=0), ax=ax)
+    >>> axes[0].images[0].get_array().shape
+    (400, 24)
+    """
+    A = _validation.as_array(A, "A", 2)
+    sparsity = _validation.as_scalar(sparsity, "sparsity", low=0, high=1, open_high=True)
+    most_pixels = _validation.as_integer(most_pixels, "most_pixels", low=1)
+    if modules is not None:
+        A = _rows_of(modules, A)
+    ranks = _pruned_ranks(np.abs(A), sparsity)
+    if modules is not None:
+        ranks = ranks[np.ix_(modules.row_order, modules.feature_order)]
+    ax = default_axes(ax)
+    n, d = ranks.shape
+    ax.imshow(_tile_means(ranks, most_pixels), cmap=RANKS, vmin=0, vmax=1, aspect="auto", extent=(0, d, n, 0),
+              interpolation="none")  # stored in an SVG file as it is, and neither smoothed nor enlarged
+    if modules is not None:
+        line = {"color": COLOURS["experts"], "linewidth": 0.4}
+        ax.hlines(np.cumsum(modules.counts)[:-1], 0, d, **line)
+        ax.vlines(np.cumsum(modules.block_sizes)[: -1 if modules.block_sizes.sum() == d else None], 0, n, **line)
+    ax.set_xlabel("features")
+    ax.set_ylabel("rows")
+    return ax
+
+
+def _rows_of(modules, A):
+    """The rows that the modules were found in: of A, or A itself where it has no others."""
+    if not isinstance(modules, Modules):
+        raise TypeError(f"modules must be what moenoise.activations.find_modules returns, got {type(modules).__name__}")
+    if len(modules.features) != A.shape[1]:
+        raise ValueError(f"modules must be of the {A.shape[1]} features of A, got {len(modules.features)}")
+    if len(modules.index) == len(A):
+        return A
+    if modules.index.max() >= len(A):
+        raise ValueError(f"modules must be of the {len(A)} rows of A, got one of row {modules.index.max()}")
+    return A[modules.index]
+
+
+def _pruned_ranks(magnitudes, sparsity):
+    """(n, d) percentile ranks within columns, 0 where pruned."""
+    from scipy.stats import rankdata
+
+    pruned = magnitudes <= magnitude_threshold(magnitudes, sparsity)
+    return np.where(pruned, 0, rankdata(magnitudes, axis=0) / len(magnitudes))
+
+
+def _tile_means(values, most):
+    """The matrix, or where it has more than `most` rows or columns the means of so many tiles, of equal size but 1."""
+    for axis, length in enumerate(values.shape):
+        if length > most:
+            edges = np.arange(most + 1) * length // most
+            shape = (-1, 1) if axis == 0 else (1, -1)
+            values = np.add.reduceat(values, edges[:-1], axis=axis) / np.diff(edges).reshape(shape)
+    return values
 
 
 def agreement(records, *, ax=None):

@@ -1,6 +1,7 @@
 """What a reproduction found: as a table, as JSON and CSV, as a page."""
 
 import csv
+import errno
 import functools
 import io
 import json
@@ -139,6 +140,16 @@ def prepare_folder(out):
     with tempfile.TemporaryFile(dir=out):
         pass
     return out
+
+
+def check_folder(out):
+    """Raise OSError where `prepare_folder` would, and make nothing."""
+    out = Path(out)
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(nearest))
+    with tempfile.TemporaryFile(dir=nearest):
+        pass
 
 
 def write_atomically(path, text):

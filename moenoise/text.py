@@ -21,6 +21,9 @@ _APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 KINDS = ("substitution", "insertion")
 
 
+__all__ = ["NoisySentences", "keyboard_errors", "swap_words"]
+
+
 class NoisySentences(NamedTuple):
     """Sentences after `swap_words` or `keyboard_errors`."""
 

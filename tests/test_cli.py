@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import moenoise as mn
@@ -114,3 +115,67 @@ def test_interrupt_ends_at_once_and_keeps_what_is_finished(tmp_path):
     assert document["interrupted"] is True
     assert {record["claim"] for record in document["records"]} == {"theorem-2"}
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "index.html", "theorem-2.csv"}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Paths of activations with modules and of their response."""
+    sample = mn.BlockModel.isotropic(48, 3, variance=4.0, rng=0).sample(900, rng=1)
+    np.save(tmp_path / "a.npy", sample.features.astype(np.float32))
+    np.save(tmp_path / "y.npy", sample.response)
+    return tmp_path / "a.npy", tmp_path / "y.npy"
+
+
+def test_audit(tmp_path, planted, capsys):
+    activations, targets = map(str, planted)
+    out = tmp_path / "new" / "audit"
+    assert cli.main(["audit", activations, "--targets", targets, "--experts", "3", "--noise", "0,0.5", "--out",
+                     str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" yes: ") == 4 and str(out / "index.html") in printed
+    document = json.loads((out / "audit.json").read_text())
+    assert document["verdict"]["experts_help"] is True and document["settings"]["seed"] is not None
+    assert "a.npy" in (out / "index.html").read_text()
+    assert cli.main(["audit", activations, "--experts", "3"]) == 0
+    assert "without targets" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("content", "arguments", "message"), [
+    (np.zeros((100, 4)), [], "activations must not be all zeros"),
+    (np.array([[1.0, np.nan]] * 50), [], "activations must be finite"),
+    (np.random.default_rng(0).random((100, 6)), ["--experts", "50"], "at least 400 distinct rows for 50 experts"),
+    (np.random.default_rng(0).random((100, 6)), ["--targets", "missing.npy"], "--targets: there is no file missing.npy"),
+    (np.random.default_rng(0).random((100, 6)), ["--noise", "0;1"], "expected numbers with commas"),
+    (np.random.default_rng(0).random((100, 6)), ["--experts", "1"], "expected an integer of at least 2"),
+])
+def test_audit_of_what_cannot_be_used_exits_with_2_and_writes_nothing(content, arguments, message, tmp_path, capsys):
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, content)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", str(path), "--out", str(out), *arguments])
+    assert exit_.value.code == 2 and message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_audit_into_a_file_fails_before_any_work(planted, capsys):
+    activations, targets = map(str, planted)
+    with pytest.raises(SystemExit):
+        cli.main(["audit", activations, "--out", f"{targets}/deeper"])
+    assert "not a folder" in capsys.readouterr().err
+
+
+def test_audit_is_interrupted_at_once(tmp_path, planted):
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+              "from moenoise import cli; sys.exit(cli.main(sys.argv[1:]))"
+    arguments = ["audit", str(planted[0]), "--targets", str(planted[1]), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", program, *arguments, "--noise", ",".join(map(str, range(40)))],
+                               stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    seen = b""
+    while b"folds" not in seen:
+        seen += os.read(process.stderr.fileno(), 1000)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, error = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5 and process.returncode == 130
+    assert error.decode().splitlines()[-1] == "interrupted: nothing was written"
+    assert not (tmp_path / "out").exists()

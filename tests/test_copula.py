@@ -110,3 +110,11 @@ def test_magnitudes_depend_on_each_other_only_as_the_correlations_say():
     drawn = GaussianCopula(rows).draw(0, 0)
     own, null = (np.corrcoef(np.abs(x).T)[0, 1:] for x in (rows, drawn))
     assert own.min() > 0.5 and np.abs(own - null).max() < 0.06
+
+
+def test_constant_columns_stay():
+    rows = low_rank(200, 5)
+    rows[:, 2] = 4.0
+    copula = GaussianCopula(rows)
+    np.testing.assert_array_equal(copula.draw(0, 0)[:, 2], 4.0)
+    assert np.abs(copula.correlation[2, [0, 1, 3, 4]]).max() == 0

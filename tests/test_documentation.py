@@ -12,6 +12,7 @@ import moenoise
 from moenoise import claims
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+NAMESPACES = ("activations", "text", "theory")
 MODULES = sorted({m.name for m in pkgutil.walk_packages(moenoise.__path__, "moenoise.")} - {"moenoise.__main__"})
 
 
@@ -29,16 +30,17 @@ def public_objects():
             if isinstance(value, type):
                 methods = [(m, f) for m, f in vars(value).items() if callable(f) and not m.startswith("_")]
                 yield from ((f"mn.{name}.{m}", f) for m, f in methods)
-    for name in moenoise.theory.__all__:
-        value = getattr(moenoise.theory, name)
-        if callable(value) and not isinstance(value, type):  # the types are results
-            yield f"mn.theory.{name}", value
+    for module in NAMESPACES:
+        for name in getattr(moenoise, module).__all__:
+            value = getattr(getattr(moenoise, module), name)
+            if callable(value) and not isinstance(value, type):  # the types are results
+                yield f"mn.{module}.{name}", value
 
 
 @pytest.mark.parametrize(("name", "value"), list(public_objects()), ids=lambda v: v if isinstance(v, str) else "")
 def test_every_public_name_is_documented(name, value):
     assert value.__doc__, name
-    if name.count(".") == 1 + name.startswith("mn.theory"):
+    if name.count(".") == 1 + (name.split(".")[1] in NAMESPACES):
         assert ">>>" in value.__doc__, f"{name} has no example"
         assert "Parameters" in value.__doc__, f"{name} does not describe its parameters"
 

@@ -11,6 +11,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
 EACH_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 NAMES = [
+    "is-my-network-modular",
     "sample-complexity",
     "theorem-1-routing",
     "theorem-2-generalization",

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from .. import _validation
+from .._progress import progress_bar
 
 # Of a safetensors file: eight bytes of length and a JSON text, padded because the number of rows is known last.
 _HEADER_BYTES = 256
@@ -188,11 +189,9 @@ def _evaluation_mode(model):
 
 def _run(model, inputs, masks, recorder, progress):
     """The forward passes, with the recorder's hooks."""
-    from tqdm.auto import tqdm
-
     torch = recorder.torch
     device = next((tensor.device for tensors in (model.parameters(), model.buffers()) for tensor in tensors), None)
-    for batch in tqdm(inputs, desc="capture", unit="batch", delay=1, leave=False, disable=not progress):
+    for batch in progress_bar("capture", shown=progress, items=inputs, unit="batch"):
         recorder.begin(batch, masks.of(batch, torch))
         batch = _moved(batch, device, torch)
         if isinstance(batch, Mapping):

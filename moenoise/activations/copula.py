@@ -99,8 +99,9 @@ def hermite_functions(z):
 
 def latent_correlation(covariance, coefficients):
     """(d, d) P with ``sum_m c_im c_jm P_ij^m`` equal to the scores' covariance, within `MOST`."""
-    first = coefficients[:, 0]
-    latent = np.clip(covariance / np.outer(first, first), -MOST, MOST)
+    scales = np.outer(coefficients[:, 0], coefficients[:, 0])
+    # a constant column has no scores, and goes with no other
+    latent = np.clip(np.divide(covariance, scales, out=np.zeros_like(covariance), where=scales > 0), -MOST, MOST)
     untied = np.abs(coefficients[:, 1:]).max(axis=1) < 1e-3
     others = untied.copy()
     for i in np.flatnonzero(~untied):  # a row of pairs at a time: memory stays that of a few columns

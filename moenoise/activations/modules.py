@@ -130,7 +130,10 @@ def find_modules(A, k, *, sparsity=0.7, method="modularity", key=None, max_rows=
     >>> import moenoise as mn
     >>> sample = mn.BlockModel.isotropic(24, 3, variance=9.0, rng=0).sample(600, rng=1)
     >>> modules = mn.activations.find_modules(sample.features, 3, rng=0)
-    >>> modules.features.reshape(3, 8)  # the model's blocks, numbered otherwise
+    >>> modules.features.reshape(3, 8)  # the model's blocks, in another order
+    array([[2, 2, 2, 2, 2, 2, 2, 2],
+           [0, 0, 0, 0, 0, 0, 0, 0],
+           [1, 1, 1, 1, 1, 1, 1, 1]])
     >>> modules.block_sizes
     array([8, 8, 8])
     """
@@ -142,7 +145,7 @@ def find_modules(A, k, *, sparsity=0.7, method="modularity", key=None, max_rows=
     max_rows = _validation.as_integer(max_rows, "max_rows", low=2)
     seed = philox_key(rng)
     sample = sample_rows(A, max_rows, key=key, rng=seed, name="A")
-    with threadpool_limits(1, user_api="blas"):  # so that no bit depends on how many there are
+    with threadpool_limits(1):  # so that no bit depends on how many there are
         return modules_of(sample.rows, k, sparsity, seed=seed, method=method, index=sample.index, name="A")
 
 

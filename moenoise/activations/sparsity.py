@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _validation
+from .._progress import progress_bar
 from .reading import read_chunks
 
 # Up to so many entries of a layer are kept and their quantile is exact; of more, they are counted in bins.
@@ -153,7 +154,7 @@ def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=
         weights = _as_weights(weights, error, A)
     elif weights is not None or error is not None:
         raise ValueError("weights and error are for method='greedy'")
-    with _bar(" rows", progress) as bar:
+    with progress_bar("thresholds", shown=progress, unit=" rows") as bar:
         if method == "greedy":
             found, summary = _greedy(rows, sparsity, weights, error, step, bar)
         else:
@@ -252,12 +253,6 @@ def _as_weights(weights, error, A):
     if error is not None:
         return {layer: _validation.as_integer(weights[layer], names[layer], low=1) for layer in weights}
     return {layer: _whole(read_chunks(weights[layer], name=names[layer])) for layer in weights}
-
-
-def _bar(unit, progress):
-    from tqdm.auto import tqdm
-
-    return tqdm(desc="thresholds", unit=unit, delay=1, leave=False, disable=not progress)
 
 
 def _column(rows, field):
@@ -360,7 +355,7 @@ def _greedy(rows, sparsity, weights, error, step, bar):
         n_weights = weights[layer] if error is not None else weights[layer].size
         layers[layer] = _Layer(np.sort(np.abs(values), axis=None), n_weights, values.shape[1])
     error = _separable(errors) if error is None else _checked(error)
-    with _bar(" steps", not bar.disable) as steps:
+    with progress_bar("thresholds", shown=not bar.disable, unit=" steps") as steps:
         counts = _search(layers, sparsity, error, step, steps)
     found = {layer: _Found(layers[layer].threshold(counts[layer]), counts[layer] / layers[layer].n, layers[layer].d)
              for layer in layers}
