@@ -343,6 +343,12 @@ def test_columns_are_never_unpickled(tmp_path):
         load_column(tmp_path / "y.csv", "--groups")
 
 
+def test_an_expert_without_signal_leaves_the_sparse_risk_open():
+    model = mn.BlockModel([np.eye(4), np.zeros((4, 4))], [np.ones(4), np.zeros(4)], noise_variance=1.0)
+    found = fitted.predict(fitted.Fitted(model, np.zeros(2), np.array([100, 100])), 0.0)
+    assert found.dense > 0 and np.isnan(found.sparse) and np.isnan(found.misrouting)
+
+
 def test_predictions_average_the_folds():
     folds = [[fitted.Prediction(1.0, 2.0, 0.1)], [fitted.Prediction(3.0, 4.0, 0.3)]]
     measured = [{"noise": 0.0, "quantity": q, "value": 1.0} for q in ("dense", "experts, untuned", "misrouting")]

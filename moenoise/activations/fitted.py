@@ -85,12 +85,15 @@ def predict(fitted, added):
     """The `Prediction` for least-squares fits to as many rows, with noise of variance `added` on all of them.
 
     Noise of the response grows by ``1 + d / (n - d - 1)`` in a fit of d coefficients to n rows. That the router sends
-    some rows astray costs experts what it costs those of infinitely many rows.
+    some rows astray costs experts what it costs those of infinitely many rows. Where an expert's features are no more
+    than noise no row is its own, and the sparse risk is NaN.
     """
     model, counts = with_noise(fitted.model, added), fitted.counts
     n, p = counts.sum(), counts / counts.sum()
     rest = p @ fitted.unexplained * inflation(n, model.d)
     dense = theory.dense_risk(model, int(n)) + rest
+    if not all(covariance.any() for covariance in model.covariances):
+        return Prediction(float(dense), float("nan"), float("nan"))
     routed = theory.routed_risk(model)
     astray = routed.risk - theory.generalization(model).sparse
     experts = theory.expert_risk(model, counts) + fitted.unexplained * inflation(counts, model.block_sizes)

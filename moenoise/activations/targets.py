@@ -9,6 +9,9 @@ from .. import _validation
 
 MOST_CLASSES = 100
 
+CATEGORICAL = "iubUS"
+"""Kinds of dtype: integers, booleans and strings."""
+
 
 class Targets(NamedTuple):
     """Responses of the rows, centred and scaled so that the variances of all columns add up to 1."""
@@ -23,16 +26,14 @@ class Targets(NamedTuple):
 
 def as_targets(values, n, index):
     """The `Targets` of the rows `index` of n; numbers of a floating type are responses, all else are classes."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError("targets must be a plain array, got a masked array: fill or drop its masked entries first")
-    array = np.asarray(values)
+    array = _plain(values, "targets")
     if array.ndim not in (1, 2) or len(array) != n:
         raise ValueError(f"targets must have one entry, or one row of them, for each of the {n} rows of activations, "
                          f"got shape {array.shape}")
     if array.dtype.kind == "f":
         array = _validation.as_array(array, "targets", (1, 2))[index]
         return _scaled(array.reshape(len(array), -1), None)
-    if array.dtype.kind not in "iubUS":
+    if array.dtype.kind not in CATEGORICAL:
         raise TypeError(f"targets must hold numbers, or integers, booleans or strings for classes, got dtype "
                         f"{array.dtype}")
     if array.ndim == 2:
@@ -71,12 +72,30 @@ def as_groups(values, n, index, name="groups"):
     """(len(index),) int group of each row, from n of any kind; None: every row is a group of its own."""
     if values is None:
         return np.arange(len(index))
-    array = np.asarray(values)
+    return np.unique(as_categories(values, n, name)[index], return_inverse=True)[1]
+
+
+def as_categories(values, n, name):
+    """(n,) integers, booleans or strings, which can only be equal or not."""
+    array = _plain(values, name)
     if array.shape != (n,):
         raise ValueError(f"{name} must have one entry for each of the {n} rows of activations, got shape {array.shape}")
-    if array.dtype.kind not in "iubUS":
+    if array.dtype.kind not in CATEGORICAL:
         raise TypeError(f"{name} must hold integers or strings, got dtype {array.dtype}")
-    return np.unique(array[index], return_inverse=True)[1]
+    return array
+
+
+def _plain(values, name):
+    """An array without a mask; strings that are kept as objects, as in a table's column, become strings."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array: fill or drop its masked entries first")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array: {error}") from error
+    if array.dtype == object and all(isinstance(item, str) for item in array.flat):
+        return array.astype(str)
+    return array
 
 
 def one_of_each(tokens, seed):
