@@ -207,6 +207,9 @@ def test_more_features_than_rows():
     ({"groups": np.zeros(300, dtype=int)}, ValueError, "groups must hold at least 2 different ones, got 1"),
     ({"groups": np.zeros(299, dtype=int)}, ValueError, "groups must have one entry for each of the 300 rows"),
     ({"groups": np.zeros(300)}, TypeError, "groups must hold integers or strings"),
+    ({"groups": np.ma.masked_array(np.arange(300))}, TypeError, "groups must be a plain array, got a masked array"),
+    ({"tokens": [[1], [2, 3]]}, ValueError, "tokens must be a rectangular array"),
+    ({"targets": np.ma.masked_array(np.ones(300))}, TypeError, "targets must be a plain array, got a masked array"),
     ({"targets": np.zeros(300)}, ValueError, "targets must vary, got the same value"),
     ({"targets": np.zeros(300, dtype=int)}, ValueError, "targets must vary, got only one class"),
     ({"targets": np.arange(300)}, ValueError, "targets must have at most 100 classes, got 300"),
@@ -326,6 +329,13 @@ def test_targets_are_scaled():
     classes = as_targets(["b", "a", "b", "b"], 4, np.array([0, 1, 3]))
     assert classes.classes.tolist() == ["a", "b"] and classes.response.shape == (3, 2)
     assert as_groups(["x", "y", "x"], 3, np.array([0, 2])).tolist() == [0, 0]
+
+
+def test_strings_may_be_objects():
+    strings = np.array(["b", "a", "b"], dtype=object)
+    assert as_groups(strings, 3, np.arange(3)).tolist() == [1, 0, 1]
+    assert as_targets(strings, 3, np.arange(3)).classes.tolist() == ["a", "b"]
+    assert strings.dtype == object
 
 
 def test_columns_are_never_unpickled(tmp_path):

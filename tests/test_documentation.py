@@ -12,7 +12,7 @@ import moenoise
 from moenoise import claims
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-NAMESPACES = ("activations", "text", "theory")
+NAMESPACES = ("activations", "probes", "text", "theory")
 MODULES = sorted({m.name for m in pkgutil.walk_packages(moenoise.__path__, "moenoise.")} - {"moenoise.__main__"})
 
 

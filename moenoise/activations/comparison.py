@@ -105,7 +105,10 @@ def ridge_coefficients(features, response, penalties):
         if penalty == 0:
             coefficients.append(linear.lstsq(features, response).coef)
             continue
-        solution = scipy.linalg.solve(gram + n * penalty * np.eye(len(gram)), moments, assume_a="pos")
+        penalised = gram.copy()
+        penalised.flat[:: len(gram) + 1] += n * penalty  # its diagonal
+        factor = scipy.linalg.cho_factor(penalised, overwrite_a=True, check_finite=False)
+        solution = scipy.linalg.cho_solve(factor, moments, check_finite=False)
         coefficients.append(features.T @ solution if rows_first else solution)
     return np.array(coefficients)
 

@@ -40,8 +40,8 @@ def as_targets(values, n, index):
         raise ValueError("targets that are classes must be 1-dimensional; for responses use a floating type")
     classes, codes = np.unique(array[index], return_inverse=True)
     if len(classes) > MOST_CLASSES:
-        raise ValueError(f"targets must have at most {MOST_CLASSES} classes, got {len(classes)}; where they are numbers "
-                         "to be predicted, give them in a floating type")
+        raise ValueError(f"targets must have at most {MOST_CLASSES} classes, got {len(classes)}; where they are "
+                         "numbers to be predicted, give them in a floating type")
     return _scaled(np.eye(len(classes))[codes], classes)
 
 
@@ -55,7 +55,8 @@ def load_column(path, name):
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no file {path}") from None
     except (ValueError, EOFError) as error:
-        hint = "; text is saved as strings of fixed length: np.array(values, dtype=str)" if "pickle" in str(error) else ""
+        text = "; text is saved as strings of fixed length: np.array(values, dtype=str)"
+        hint = text if "pickle" in str(error) else ""
         raise ValueError(f"{name} must be a .npy file that holds numbers or strings: {path}: {error}{hint}") from None
 
 

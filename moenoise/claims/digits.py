@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import theory
+from .._splits import mean_over_splits
 from ..designs import Sample, standard_normal
 from ..model import BlockModel
 from .base import Claim, Estimate, compare
@@ -175,12 +176,8 @@ def measure(run, *, variances, shifted, splits):
 
 
 def across_splits(values):
-    """The mean over random splits of one data set, as an `Estimate`.
-
-    The splits share their rows, so that the usual standard error is too small; this is Nadeau and Bengio's (2003).
-    """
-    spread = np.std(values, ddof=1) * math.sqrt(1 / len(values) + TEST_SHARE / (1 - TEST_SHARE))
-    return Estimate(float(np.mean(values)), float(spread), len(values) - 1)
+    """The mean over random splits, which share their rows, as an `Estimate`."""
+    return Estimate(*mean_over_splits(values, TEST_SHARE), len(values) - 1)
 
 
 def predicted(quantity, setting, estimate, stated):
