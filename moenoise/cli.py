@@ -88,7 +88,7 @@ def _add_audit(commands):
                        help="share of entries that count as not active (default: %(default)s)")
     audit.add_argument("--noise", type=_numbers, default=(0.0, 0.5, 1.0, 2.0), metavar="S,S,...",
                        help="standard deviations of added noise, in those of the features (default: 0,0.5,1,2)")
-    audit.add_argument("--max-rows", type=_jobs, default=10_000, metavar="N",
+    audit.add_argument("--max-rows", type=_rows, default=10_000, metavar="N",
                        help="look at a random sample of so many distinct rows (default: %(default)s)")
     audit.add_argument("--out", metavar="DIR", help="folder for index.html, audit.json and the figures")
     audit.add_argument("--seed", type=_seed, default=0, metavar="N",
@@ -120,6 +120,10 @@ def _experts(text):
     return _integer_from(2, text)
 
 
+def _rows(text):
+    return _integer_from(50, text)
+
+
 def _numbers(text):
     try:
         return tuple(float(part) for part in text.split(","))
@@ -128,32 +132,37 @@ def _numbers(text):
 
 
 def _audit(arguments):
-    from .activations.audit import audit
-    from .activations.audit_report import write
-    from .activations.targets import load_column
-    from .report import check_folder
-
     try:
-        if arguments.out is not None:
-            check_folder(arguments.out)
-        given = {name: None if path is None else load_column(path, f"--{name}")
-                 for name, path in (("targets", arguments.targets), ("groups", arguments.groups),
-                                    ("tokens", arguments.tokens))}
-        found = audit(arguments.activations, given["targets"], groups=given["groups"], tokens=given["tokens"],
-                      experts=arguments.experts, sparsity=arguments.sparsity, noise=arguments.noise,
-                      key=arguments.key, max_rows=arguments.max_rows, rng=arguments.seed, jobs=arguments.jobs)
+        _make_audit(arguments)
     except (TypeError, ValueError, OSError) as error:
         arguments.error(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was written", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)  # Python would wait at exit for draws that nobody wants any more
+    return 0
+
+
+def _make_audit(arguments):
+    """Audit, print, and write where a folder is given."""
+    from .activations.audit import audit
+    from .activations.audit_report import write
+    from .activations.targets import load_column
+    from .report import check_folder
+
+    if arguments.out is not None:
+        check_folder(arguments.out)
+    given = {name: None if path is None else load_column(path, f"--{name}")
+             for name, path in (("targets", arguments.targets), ("groups", arguments.groups),
+                                ("tokens", arguments.tokens))}
+    found = audit(arguments.activations, given["targets"], groups=given["groups"], tokens=given["tokens"],
+                  experts=arguments.experts, sparsity=arguments.sparsity, noise=arguments.noise, key=arguments.key,
+                  max_rows=arguments.max_rows, rng=arguments.seed, jobs=arguments.jobs)
     print(found)
     if arguments.out is None:
         print("\n(--out DIR writes a page with figures, and audit.json)")
     else:
         folder = write(found, arguments.out, source=os.path.basename(arguments.activations))
         print(f"\nreport in {folder / 'index.html'}")
-    return 0
 
 
 def _list(arguments):

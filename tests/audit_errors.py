@@ -2,19 +2,21 @@
 
     python tests/audit_errors.py --seeds 100 --out FILE
 
-Prints, for each kind of data, the share of audits that answer yes, no, and cannot tell. Not part of the suite: an audit
-takes some seconds.
+Prints, for each kind of data, the share of audits that answer yes, and that cannot tell; with --readme also into the
+README. Not part of the suite: an audit takes some seconds.
 """
 
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtr
 
 import moenoise as mn
 
+README = Path(__file__).parent.parent / "README.md"
 N, D, K = 2000, 96, 4
 NAMES = ("modular", "off_block_is_noise", "model_predicts", "experts_help")
 
@@ -55,16 +57,39 @@ def scaled_rows(seed):
     return features / np.sqrt(np.random.default_rng(seed).chisquare(4, (N, 1)) / 4), response
 
 
+def loud_rows_and_columns(seed):
+    """Independent signs; magnitudes of loud columns in loud rows, which is no module."""
+    generator = np.random.default_rng(seed)
+    scales = np.exp(generator.standard_normal((N, 1))) * np.exp(generator.standard_normal((1, D)))
+    features = scales * generator.standard_normal((N, D))
+    return features, features @ generator.standard_normal(D) + generator.standard_normal(N)
+
+
+def rectified(seed, threshold=0.0):
+    """What exceeds a threshold, in standard deviations, of `low_rank`."""
+    features, response = low_rank(seed)
+    return np.maximum(features / features.std(axis=0) - threshold, 0), response
+
+
+def planted_rectified(seed):
+    """Modules behind a ReLU: there they are correlations."""
+    features, response = planted(seed, 4.0)
+    return np.maximum(features, 0), response
+
+
 CASES = {
     "modules, signal-to-noise 1": lambda seed: planted(seed, 1.0),
     "modules, signal-to-noise 2": lambda seed: planted(seed, 2.0),
     "modules, signal-to-noise 4": lambda seed: planted(seed, 4.0),
+    "modules, after a ReLU": planted_rectified,
     "modules, dense response": planted_with_dense_response,
     "low rank": low_rank,
-    "low rank, ReLU": lambda seed: (np.maximum(low_rank(seed)[0], 0), low_rank(seed)[1]),
+    "low rank, ReLU": rectified,
+    "low rank, sparse ReLU": lambda seed: rectified(seed, 1.5),
     "low rank, GELU": lambda seed: (gelu(low_rank(seed)[0]), low_rank(seed)[1]),
     "low rank, rows scaled": scaled_rows,
     "heavy tails, outlier columns": heavy_tails,
+    "loud rows and columns": loud_rows_and_columns,
     "noise alone": lambda seed: (np.random.default_rng(seed).standard_normal((N, D)),
                                  np.random.default_rng(seed + 1).standard_normal(N)),
 }
@@ -86,7 +111,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out")
+    parser.add_argument("--out", help="a file to which each result is added, a line of JSON")
+    parser.add_argument("--readme", action="store_true", help="rewrite the README's table")
     arguments = parser.parse_args()
     tasks = [(case, seed) for seed in range(arguments.seeds) for case in CASES]
     results = []
@@ -96,13 +122,26 @@ def main():
             if arguments.out:
                 with open(arguments.out, "a") as file:
                     print(json.dumps(result), file=file)
+    print(table(results))
+    if arguments.readme:
+        text = README.read_text()
+        begin, end = (text.index(f"<!-- audit: {mark} -->") for mark in ("begin", "end"))
+        README.write_text(f"{text[:begin]}<!-- audit: begin -->\n{table(results)}\n{text[end:]}")
+
+
+def table(results):
+    """How often each answer was yes, and "cannot be told", as a Markdown table."""
+    rows = ["| data | audits | modular | rest is noise | model predicts | experts help |", "|---|---|---|---|---|---|"]
     for case in CASES:
         mine = [result for result in results if result["case"] == case]
-        counts = {name: [sum(result[name] is answer for result in mine) for answer in (True, False, None)]
-                  for name in NAMES}
-        ratios = [result["ratio"] for result in mine]
-        print(f"{case:30s} {len(mine)} audits, ratio {min(ratios):.2f} to {max(ratios):.2f}; yes/no/unknown: "
-              + ", ".join(f"{name} {'/'.join(map(str, count))}" for name, count in counts.items()))
+        rows.append(f"| {case} | {len(mine)} | {' | '.join(counted(mine, name) for name in NAMES)} |")
+    return "\n".join(rows)
+
+
+def counted(results, name):
+    """ "yes" in so many per cent, and what cannot be told."""
+    yes, unknown = (100 * np.mean([result[name] is answer for result in results]) for answer in (True, None))
+    return f"{yes:.0f} %" + (f" ({unknown:.0f} % cannot be told)" if unknown else "")
 
 
 if __name__ == "__main__":

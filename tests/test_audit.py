@@ -1,6 +1,8 @@
 """The audit: right on data whose answers are known, the same for any source and number of threads, clear on bad input."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,14 +11,18 @@ import moenoise as mn
 from moenoise import plots, theory
 from moenoise.activations import audit_report, comparison, fitted, interference
 from moenoise.activations.audit import _predictions, audit
+from moenoise.activations.modularity import Modularity
 from moenoise.activations.targets import as_groups, as_targets, load_column
-from moenoise.activations.verdict import judge
+from moenoise.activations.verdict import judge, reach
 
 QUICK = {"noise": (0, 0.5), "progress": False, "rng": 0}
 
 
 def planted(n=1600, d=64, k=4, snr=4.0, seed=0):
     return mn.BlockModel.isotropic(d, k, variance=snr, rng=seed).sample(n, rng=seed + 1)
+
+
+MODULAR = Modularity(0.3, np.array([0.1, 0.11]), 20.0, 3.0, 1.0, 0.0, 0.5, 0.2, 0.4, 0.3, "correlations", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +206,16 @@ def test_more_features_than_rows():
     ({"experts": 1}, ValueError, "experts must be at least 2"),
     ({"experts": 99}, ValueError, "at least 792 distinct rows for 99 experts"),
     ({"sparsity": -0.1}, ValueError, "sparsity"),
-    ({"noise": (0, -1)}, ValueError, "noise must hold standard deviations, not negative"),
+    ({"noise": (0, -1)}, ValueError, "noise must hold standard deviations, from 0 to 1e"),
     ({"noise": ()}, ValueError, "noise must not be empty"),
     ({"draws": 5}, ValueError, "draws must be at least 20"),
     ({"max_rows": 10}, ValueError, "max_rows must be at least 50"),
-    ({"groups": np.zeros(300, dtype=int)}, ValueError, "groups must hold at least 2 different ones, got 1"),
+    ({"groups": np.zeros(300, dtype=int)}, ValueError, "groups must hold at least 4 different ones, got 1"),
+    ({"groups": np.arange(300) % 3}, ValueError, "groups must hold at least 4 different ones, got 3"),
+    ({"groups": np.minimum(np.arange(300), 5)}, ValueError, "groups must leave some rows to others: one holds 295"),
+    ({"tokens": np.zeros(300, dtype=int)}, ValueError, "tokens must hold at least 16 different ones for 2 experts"),
+    ({"noise": (0, 1e160)}, ValueError, "noise must hold standard deviations, from 0 to 1e"),
+    ({"sparsity": 0}, ValueError, "sparsity must leave two modules at least, found one at 0, where every entry"),
     ({"groups": np.zeros(299, dtype=int)}, ValueError, "groups must have one entry for each of the 300 rows"),
     ({"groups": np.zeros(300)}, TypeError, "groups must hold integers or strings"),
     ({"groups": np.ma.masked_array(np.arange(300))}, TypeError, "groups must be a plain array, got a masked array"),
@@ -295,9 +306,10 @@ def test_interference_by_hand():
     ratio = 8 / 12
     residuals = (errors[:, 1] - ratio * errors[:, 0]) / 3
     assert found.standard_error == pytest.approx(residuals.std(ddof=1) / 2)
-    assert found.is_noise is False
-    assert interference.Interference(0.04, 0.01, 1, 1).is_noise is None
-    assert interference.Interference(0.01, 0.01, 1, 1).is_noise is True
+    for value, error, n_groups, answer in ((0.04, 0.01, 1000, None), (0.01, 0.01, 1000, True), (0.2, 0.01, 1000, False),
+                                           (0.01, 0.01, 4, True), (0.02, 0.01, 4, None)):
+        each = judge(MODULAR, interference.Interference(value, error, 1, 1), n_groups=n_groups)
+        assert each.off_block_is_noise is answer
 
 
 def test_inflation():
@@ -316,7 +328,7 @@ def test_the_model_cannot_leave_more_than_there_is():
 
 
 def test_answers_that_cannot_be_told():
-    verdict = judge(audit(planted(n=400).features, **QUICK).modularity,
+    verdict = judge(MODULAR,
                     interference.Interference(0.04, 0.02, 1.0, 0.96), [],
                     [{"noise": 0.0, "quantity": "dense", "predicted": float("nan"), "measured": 1.0},
                      {"noise": 0.0, "quantity": "sparse", "predicted": 1.1, "measured": 1.0}])
@@ -374,3 +386,77 @@ def test_of_equal_numbers_of_experts_the_least_is_taken(monkeypatch):
     monkeypatch.setattr(module, "cross_score", lambda rows, halves, k, sparsity, seed: (scores[k],))
     features = np.ones((2000, 100))
     assert module._number_of_modules(features, None, 0.7, 0, module._Progress(False)) == 3
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+def test_units_do_not_matter(scale):
+    sample = planted(n=800)
+    one = audit(sample.features, sample.response, experts=4, **QUICK)
+    other = audit(sample.features * scale, sample.response / scale, experts=4, **QUICK)
+    np.testing.assert_array_equal(np.sort(one.modules.block_sizes), np.sort(other.modules.block_sizes))
+    assert one.verdict[:4] == other.verdict[:4] == (True, True, True, True)
+    assert other.modules.threshold == pytest.approx(one.modules.threshold * scale, rel=0.05)
+
+
+def test_only_the_noise_that_is_judged_gives_answers():
+    sample = planted(n=800)
+    found = audit(sample.features, sample.response, experts=4, noise=(0,), progress=False, rng=0)
+    assert found.verdict.model_predicts is None and found.verdict.experts_help is None
+    assert "noise must hold 0 and 0.5" in found.verdict.answers[3].reason
+
+
+def test_few_groups_have_to_be_further_apart():
+    assert reach(10**6) == pytest.approx(2, abs=1e-4)
+    assert reach(4) == pytest.approx(3.3, abs=0.1)  # t with 3 degrees of freedom
+
+
+def test_nothing_is_said_to_be_nan():
+    verdict = judge(MODULAR, None, [], [{"noise": noise, "quantity": quantity, "predicted": np.nan, "measured": 1.0}
+                                        for noise in (0.0, 0.5) for quantity in ("dense", "sparse")])
+    assert "nan" not in str(verdict.answers[2]) and verdict.model_predicts is None
+
+
+def test_activations_after_a_relu_are_noted():
+    found = audit(np.maximum(planted(n=800).features, 0), experts=4, **QUICK)
+    assert any("hardly ever negative" in note for note in found.modules.notes)
+
+
+def test_a_loud_row_is_noted():
+    features = planted(n=800).features.copy()
+    features[7] *= 1000
+    assert any(note.startswith("row 7 of those looked at holds") for note in audit(features, experts=4, **QUICK).modules.notes)
+
+
+def test_nothing_to_learn_is_no_answer():
+    sample = planted(n=800)
+    found = audit(sample.features, np.random.default_rng(0).standard_normal(800), experts=4, **QUICK)
+    assert found.verdict.modular and found.verdict[1:4] == (None, None, None)
+    assert "since neither experts nor the ridge predict better than the mean does" in str(found.verdict)
+
+
+def test_tokens_that_repeat_are_no_modules():
+    generator = np.random.default_rng(1)
+    words = generator.standard_normal((200, 6)) @ generator.standard_normal((6, 64)) + generator.standard_normal((200, 64))
+    word = generator.choice(200, 2000, p=1 / np.arange(1, 201) / np.sum(1 / np.arange(1, 201)))
+    text = words[word] + 0.1 * generator.standard_normal((2000, 64))
+    every, one = (audit(text, tokens=tokens, experts=4, **QUICK).modularity for tokens in (None, word))
+    assert every.z > 8 and one.z < 5
+
+
+def test_memory_bound(tmp_path):
+    program = """
+import resource, sys, numpy as np, moenoise as mn
+import moenoise.activations.audit, sklearn.cluster, sklearn.covariance, sklearn.manifold, sklearn.metrics
+mn.audit(np.random.default_rng(0).standard_normal((400, 12)), rng=0, jobs=1, progress=False)
+start = int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+y = np.load(sys.argv[2])
+mn.audit(sys.argv[1], y, experts=4, noise=(0, 0.5), max_rows=3000, rng=0, jobs=1, progress=False)
+print(int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) - start)
+"""
+    sample = planted(n=40_000, d=256)
+    np.save(tmp_path / "a.npy", sample.features.astype(np.float32))
+    np.save(tmp_path / "y.npy", sample.response)
+    result = subprocess.run([sys.executable, "-c", program, tmp_path / "a.npy", tmp_path / "y.npy"], text=True,
+                            capture_output=True, check=True)
+    bound = 8 * (8 + 5) * 3000 * 256 + 48 * 256**2 + 250e6
+    assert int(result.stdout) * 1024 < bound

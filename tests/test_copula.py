@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from moenoise.activations.copula import GaussianCopula, hermite_functions, normal_scores, solve_mehler
+from moenoise.activations.copula import (
+    GaussianCopula,
+    ScaledCopula,
+    correlation_kept,
+    hermite_functions,
+    nearest_correlation,
+    normal_scores,
+    solve_mehler,
+)
 
 
 def low_rank(n, d, seed=0, rank=3):
@@ -112,9 +120,39 @@ def test_magnitudes_depend_on_each_other_only_as_the_correlations_say():
     assert own.min() > 0.5 and np.abs(own - null).max() < 0.06
 
 
+@pytest.mark.parametrize(("threshold", "most"), [(1.0, 1.1), (1.5, 1.3), (2.0, 2.0)])
+def test_sparse_columns_keep_their_correlations(threshold, most):
+    """There the pairwise roots are no correlation matrix, and clipping its eigenvalues once would lose most of it."""
+    rows = low_rank(3000, 60, rank=4)
+    sparse = np.maximum(rows / rows.std(axis=0) - threshold, 0)
+    assert 0.85 < correlation_kept(sparse, GaussianCopula(sparse).draw(0, 0)) < most  # rather too much than too little
+    latent = GaussianCopula(sparse).correlation
+    assert np.linalg.eigvalsh(latent)[0] > -1e-9 and np.allclose(np.diag(latent), 1)
+
+
+def test_nearest_correlation_by_hand():
+    """Higham's (2002) example: the nearest one to a matrix of which it is known."""
+    matrix = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    expected = np.array([[1.0, 0.7607, 0.1573], [0.7607, 1.0, 0.7607], [0.1573, 0.7607, 1.0]])
+    np.testing.assert_allclose(nearest_correlation(matrix), expected, atol=2e-3)
+    already = np.corrcoef(low_rank(500, 6).T)
+    np.testing.assert_allclose(nearest_correlation(already.copy()), already, atol=1e-12)
+
+
+def test_rows_keep_their_scales():
+    generator = np.random.default_rng(0)
+    scales = np.exp(generator.standard_normal((800, 1)))
+    rows = scales * generator.standard_normal((800, 40)) * np.arange(1, 41)
+    drawn = ScaledCopula(rows).draw(0, 0)
+    assert np.corrcoef(np.log((drawn**2).mean(axis=1)), np.log(scales[:, 0]))[0, 1] > 0.9
+    assert np.corrcoef(np.log((GaussianCopula(rows).draw(0, 0) ** 2).mean(axis=1)), np.log(scales[:, 0]))[0, 1] < 0.2
+    rows[:3] = 0
+    np.testing.assert_array_equal(np.isfinite(ScaledCopula(rows).draw(0, 0)), True)
+
+
 def test_constant_columns_stay():
     rows = low_rank(200, 5)
     rows[:, 2] = 4.0
     copula = GaussianCopula(rows)
     np.testing.assert_array_equal(copula.draw(0, 0)[:, 2], 4.0)
-    assert np.abs(copula.correlation[2, [0, 1, 3, 4]]).max() == 0
+    assert np.abs(copula.correlation[2, [0, 1, 3, 4]]).max() < 1e-12

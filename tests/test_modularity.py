@@ -5,6 +5,8 @@ import pytest
 from scipy.special import ndtr
 
 import moenoise as mn
+from moenoise.activations import modularity as modularity_module
+from moenoise.activations.copula import GaussianCopula
 from moenoise.activations.folds import folds, mean_and_error
 from moenoise.activations.modularity import cross_score, held_out, judge_modularity
 from moenoise.activations.modules import modules_of
@@ -24,6 +26,18 @@ def heavy_tails():
     return rows
 
 
+def loud_rows_and_columns():
+    """Signs and magnitudes independent, but for scales: loud columns of loud rows are all active, which is no module."""
+    generator = np.random.default_rng(4)
+    scales = np.exp(generator.standard_normal((N, 1))) * np.exp(generator.standard_normal((1, D)))
+    return scales * generator.standard_normal((N, D))
+
+
+def sparse_rectified():
+    factors = gaussian_factors()
+    return np.maximum(factors / factors.std(axis=0) - 1.5, 0)
+
+
 def scaled_rows():
     return gaussian_factors() * np.random.default_rng(3).gamma(2, size=(N, 1))
 
@@ -35,6 +49,9 @@ CONTROLS = {
     "low rank, GELU": lambda: gaussian_factors() * ndtr(gaussian_factors()),
     "heavy tails, outlier columns": heavy_tails,
     "rows of different scale": scaled_rows,
+    "loud rows and columns": loud_rows_and_columns,
+    "low rank, sparse ReLU": sparse_rectified,
+    "low rank, binary": lambda: (gaussian_factors() > 1.0).astype(float),
 }
 
 
@@ -58,8 +75,30 @@ def test_modules_are_modular():
 @pytest.mark.parametrize("name", CONTROLS)
 def test_controls_are_not(name):
     found = judged(CONTROLS[name]())
-    assert not found.modular and found.ratio < 1.4
+    assert found.modular is False and found.ratio < 1.4
+    assert found.z < 5 or name == "low rank, GELU"  # whose magnitude falls before it rises
     assert len(found.null) == 20 and found.null.std() > 0
+
+
+def test_scales_of_rows_are_explained_by_the_second_null_only():
+    rows = loud_rows_and_columns()
+    found = judged(rows)
+    assert found.null_kind == "correlations and scales of rows"
+    halves = folds(np.arange(N), 2, 1) == 0
+    first = [cross_score(GaussianCopula(rows).draw(0, number), halves, 4, 0.7, 0)[0] for number in range(3)]
+    assert found.score > 1.5 * np.mean(first)
+
+
+def test_a_null_without_the_correlations_is_none(monkeypatch):
+    monkeypatch.setattr(modularity_module, "correlation_kept", lambda rows, drawn: 0.5)
+    assert judged(planted(4.0)).modular is None
+    assert judged(gaussian_factors()).modular is False
+
+
+def test_scores_beside_a_null_without_spread():
+    assert modularity_module.compared(0.0, 0.0, 0.0) == (0.0, 1.0)
+    assert modularity_module.compared(0.2, 0.1, 0.05) == (2.0, 2.0)
+    assert modularity_module.compared(0.2, 0.0, 0.0) == (np.inf, np.inf)
 
 
 def test_permuted_columns_would_be_the_wrong_null():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import numbers
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from ..model import BlockModel
 from . import comparison, fitted
 from .folds import folds, mean_and_error
 from .interference import Interference, block_and_full_losses, interference
-from .modularity import Modularity, cross_score, judge_modularity
-from .modules import Modules, modules_of
+from .modularity import NULLS, Modularity, cross_score, judge_modularity
+from .modules import Modules, modules_of, unit
 from .sampling import sample_rows
 from .targets import as_groups, as_targets, one_of_each
 from .verdict import COUNTED, RIVALS, Verdict, judge
@@ -24,6 +25,14 @@ from .verdict import COUNTED, RIVALS, Verdict, judge
 MOST_ROWS = 10_000
 
 FOLDS = 4
+
+SHUFFLES = 3
+"""Random modules in each fold: their mean is one rival."""
+
+MOST_NOISE = 1e6
+
+LARGEST_GROUP = 0.5
+"""Of the rows: with more in one group the other folds would be left with too few."""
 
 CANDIDATES = (2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of experts that are tried where none is given."""
@@ -148,8 +157,8 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
         See there. Its parts:
 
         1. *Modules and modularity*, `moenoise.activations.find_modules`: on rows that the modules were not found on,
-           beside draws of a Gaussian copula that has the same columns and correlations, and no modules. Modular: z > 5
-           and ratio > 1.5.
+           beside draws of a Gaussian copula that has the same columns and correlations, and no modules, and of one in
+           which rows keep their scales as well. Modular: z > 5 and ratio > 1.5.
         2. *Interference*: what an expert gains when it may see every feature. Noise: less than 5 % of its error.
         3. *The fitted block model*: does it predict the risks of dense and sparse least squares, on rows held out,
            within 25 %, at noise 0 and 0.5?
@@ -165,13 +174,17 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
 
     Notes
     -----
-    Give what enters a layer, or what a unit computes before its activation function. The null knows functions that
-    rise: where they do not, as a GELU's magnitude falls before it rises, activations of inputs without any modules can
-    look modular beside it (the claim `figure-1` measures how much).
+    "Modular" means that features are large together beyond what correlations and loud rows explain; rows in clusters
+    that are far apart are of that kind, too. Give what enters a layer, or what a unit computes before its activation
+    function. The null knows functions that rise: where they do not, as a GELU's magnitude falls before it rises, or
+    where two are multiplied, activations of inputs without any modules can look modular beside it (the claim `figure-1`
+    measures how much). After a ReLU modules are correlations, which the null has as well, and the answer is no.
 
     Features are standardised by the training rows. In each of four folds modules are found, models fitted and penalties
-    tuned on the other three; all but the oracle, which knows a test row's expert from its features before noise was
-    added. How often each answer is wrong on data with and without modules is in the README.
+    tuned on the other three; all but the number of experts, where it is not given, which comes from all rows, and
+    the oracle, which knows a test row's expert from its features before noise was added. The random blocks are a mean
+    of three shuffles in each fold. Standard errors count groups, not rows, and two of them are more where groups are
+    few: Student's t. How often each answer is given where the truth is known is in the README.
 
     Examples
     --------
@@ -192,23 +205,26 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
     distinct = one_of_each(as_groups(tokens, sample.n_rows, sample.index, "tokens"), seed)
     if not rows.any():
         raise ValueError("activations must not be all zeros")
-    _check_enough_rows(rows[distinct], settings["experts"] or min(CANDIDATES))
+    _check_enough_rows(distinct, settings["experts"] or min(CANDIDATES), has_tokens=tokens is not None)
+    _check_groups(groups)
     targets = None if targets is None else as_targets(targets, sample.n_rows, sample.index)
     different, halves = rows[distinct], folds(groups[distinct], 2, seed) == 0
     with threadpool_limits(1), _Progress(settings["progress"]) as bar:
         k = settings["experts"] or _number_of_modules(different, halves, settings["sparsity"], seed, bar)
-        bar.begin("null", settings["draws"])
+        bar.begin("null", len(NULLS) * settings["draws"])
         found = judge_modularity(different, halves, k, settings["sparsity"], draws=settings["draws"], seed=seed,
                                  jobs=settings["jobs"], done=bar.update)
         modules = modules_of(different, k, settings["sparsity"], seed=seed, index=sample.index[distinct])
+        _check_several(modules, settings["sparsity"])
         parts = {} if targets is None else _predict(rows, targets, groups, distinct, modules.k, settings, seed, bar)
-    verdict = judge(found, parts.get("interference"), parts.get("measurements", ()), parts.get("predictions", ()))
+    verdict = judge(found, parts.get("interference"), parts.get("measurements", ()), parts.get("predictions", ()),
+                    n_groups=len(np.unique(groups)))
     described = {
         "n_rows": sample.n_rows, "n_duplicates": sample.n_duplicates, "n_rows_used": len(rows),
         "n_rows_different": len(different), "n_features": rows.shape[1], "n_groups": len(np.unique(groups)),
         "experts": modules.k,
         "experts_given": settings["experts"] is not None, "sparsity": settings["sparsity"],
-        "noise": settings["noise"], "draws": settings["draws"], "seed": rng if isinstance(rng, int) else None,
+        "noise": settings["noise"], "draws": settings["draws"], "seed": int(rng) if isinstance(rng, numbers.Integral) else None,
         "responses": None if targets is None else targets.response.shape[1],
         "classes": None if targets is None or targets.classes is None else targets.classes.tolist(),
     }
@@ -219,8 +235,9 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
 def _checked(experts, sparsity, noise, draws, max_rows, jobs, progress):
     """The settings, each of its own kind and in its range."""
     scales = _validation.as_array(noise, "noise", 1)
-    if scales.min() < 0:
-        raise ValueError(f"noise must hold standard deviations, not negative, got {scales.min():g}")
+    if scales.min() < 0 or scales.max() > MOST_NOISE:
+        raise ValueError(f"noise must hold standard deviations, from 0 to {MOST_NOISE:g}, got "
+                         f"{scales[(scales < 0) | (scales > MOST_NOISE)][0]:g}")
     return {
         "experts": None if experts is None else _validation.as_integer(experts, "experts", low=2),
         "sparsity": _validation.as_scalar(sparsity, "sparsity", low=0, high=1, open_high=True),
@@ -232,10 +249,26 @@ def _checked(experts, sparsity, noise, draws, max_rows, jobs, progress):
     }
 
 
-def _check_enough_rows(rows, k):
-    least = 8 * k
-    if len(rows) < least:
-        raise ValueError(f"activations must have at least {least} distinct rows for {k} experts, got {len(rows)}")
+def _check_enough_rows(distinct, k, *, has_tokens):
+    least, found = 8 * k, int(distinct.sum())
+    if found < least:
+        what = "tokens must hold at least {} different ones" if has_tokens and len(distinct) >= least else \
+               "activations must have at least {} distinct rows"
+        raise ValueError(f"{what.format(least)} for {k} experts, got {found}")
+
+
+def _check_groups(groups):
+    counts = np.bincount(groups)
+    if len(counts) < FOLDS:
+        raise ValueError(f"groups must hold at least {FOLDS} different ones, got {len(counts)}")
+    if counts.max() > LARGEST_GROUP * len(groups):
+        raise ValueError(f"groups must leave some rows to others: one holds {counts.max()} of {len(groups)}")
+
+
+def _check_several(modules, sparsity):
+    if modules.k < 2:
+        raise ValueError(f"sparsity must leave two modules at least, found one at {sparsity:g}"
+                         f"{', where every entry is active' if modules.sparsity == 0 else ''}: try another")
 
 
 def _number_of_modules(rows, halves, sparsity, seed, bar):
@@ -274,7 +307,7 @@ def _predict(rows, targets, groups, distinct, k, settings, seed, bar):
     measurements = [record for scale in scales for record in _records(scale, losses[scale], groups)]
     everything = np.ones(len(rows), dtype=bool)
     whole = _standardised(rows, everything, targets.response, groups)
-    blocks = _blocks(rows, everything, distinct, whole, k, settings["sparsity"], seed)[0]
+    blocks = _blocks(rows, everything, distinct, whole, k, settings["sparsity"], [seed])[0]
     model = fitted.fit_model(whole.train[:, blocks.columns], whole.train_response, blocks.train_expert,
                              blocks.sizes).model
     predictions = _predictions(scales, [part["predictions"] for part in parts], measurements)
@@ -285,13 +318,15 @@ def _predict(rows, targets, groups, distinct, k, settings, seed, bar):
 def _one_fold(rows, response, groups, distinct, test, noise, scales, k, sparsity, seed, bar):
     """Everything of one fold: errors of its test rows, and the model's predictions for them."""
     split = _standardised(rows, test, response, groups)
-    blocks, random_blocks = _blocks(rows, ~test, distinct, split, k, sparsity, seed)
+    number = int(np.flatnonzero(test)[0])  # shuffles differ from fold to fold
+    blocks, *shuffled = _blocks(rows, ~test, distinct, split, k, sparsity,
+                                [seed, *((seed, number, i) for i in range(SHUFFLES))])
     model = fitted.fit_model(split.train[:, blocks.columns], split.train_response, blocks.train_expert, blocks.sizes)
     found = {"block and full": block_and_full_losses(split, blocks, seed)}
     bar.update()
     found["losses"], found["predictions"] = [], []
     for scale in scales:
-        found["losses"].append(comparison.losses(split, blocks, random_blocks, (noise[~test], noise[test]), scale,
+        found["losses"].append(comparison.losses(split, blocks, shuffled, (noise[~test], noise[test]), scale,
                                                  seed))
         found["predictions"].append(fitted.predict(model, scale**2))
         bar.update()
@@ -301,6 +336,7 @@ def _one_fold(rows, response, groups, distinct, test, noise, scales, k, sparsity
 def _standardised(rows, test, response, groups):
     """The `comparison.Split`; where all rows are test rows, as for the final model, all are training rows as well."""
     train = np.ones(len(rows), dtype=bool) if test.all() else ~test
+    rows = rows / unit(rows)
     mean, spread = rows[train].mean(axis=0), rows[train].std(axis=0)
     spread[spread <= 1e-9 * np.abs(mean)] = np.inf  # a feature that does not vary here becomes zero
     spread[spread == 0] = np.inf
@@ -309,14 +345,17 @@ def _standardised(rows, test, response, groups):
                             response[test], groups[train])
 
 
-def _blocks(rows, train, distinct, split, k, sparsity, seed):
-    """The `comparison.Blocks` of the modules of the training rows, and of random ones of the same sizes."""
-    modules = modules_of(rows[train & distinct], k, sparsity, seed=seed)
-    shuffled = modules.features.copy()
-    members = shuffled >= 0
-    shuffled[members] = np.random.default_rng(seed).permutation(shuffled[members])
-    return [comparison.blocks_of(features, modules.threshold, split, rows[train])
-            for features in (modules.features, shuffled)]
+def _blocks(rows, train, distinct, split, k, sparsity, seeds):
+    """The `comparison.Blocks` of the modules of the training rows, and for each seed of shuffled ones."""
+    modules = modules_of(rows[train & distinct], k, sparsity, seed=seeds[0])
+    _check_several(modules, sparsity)
+    members = modules.features >= 0
+    grouped = [modules.features]
+    for seed in seeds[1:]:
+        shuffled = modules.features.copy()
+        shuffled[members] = np.random.default_rng(seed).permutation(shuffled[members])
+        grouped.append(shuffled)
+    return [comparison.blocks_of(features, modules.threshold, split, rows[train]) for features in grouped]
 
 
 def _records(scale, losses, groups):

@@ -28,9 +28,8 @@ CAPTIONS = {
     "modules": "The activations, rows and features ordered by module: percentile ranks of their magnitudes within each "
                "feature, what is not active in white.",
     "null": "The same of a draw without modules, with modules of its own: ordering makes blocks appear in anything.",
-    "modularity": "Modularity on rows that the modules were not found on: of the activations, and of {draws} draws of a "
-                  "Gaussian copula that has their values and correlations, and no modules. Dotted: {ratio:g} times the "
-                  "draws' mean.",
+    "modularity": "Modularity on rows that the modules were not found on: of the activations, and of {draws} draws that "
+                  "have their {kind}, and no modules. Dotted: {ratio:g} times the draws' mean.",
     "risks": "Risks on rows held out, over the added noise; bars are two standard errors. 1 is the risk of the mean.",
     "predictions": "What the fitted block model predicts for least squares without a penalty (lines), and what was "
                    "measured (markers, with bars of two standard errors).",
@@ -106,7 +105,8 @@ def figures(audit):
         for name, draw in panels(audit).items():
             figure, ax = plots.new_axes(width=4.6, height=3.2)
             draw(audit, ax)
-            found[name] = CAPTIONS[name].format(draws=len(audit.modularity.null), ratio=LEAST_RATIO), figure
+            found[name] = CAPTIONS[name].format(draws=len(audit.modularity.null), ratio=LEAST_RATIO,
+                                                 kind=audit.modularity.null_kind), figure
     return found
 
 
@@ -195,7 +195,7 @@ def html_page(audit, drawn, source):
     return ENVIRONMENT.get_template("audit.html").render(
         source=source, version=__version__, sentence=str(audit.verdict), answers=answer_rows(audit.verdict),
         notes=audit.modules.notes, images=images, described=described(audit), measurements=audit.measurements,
-        predictions=audit.predictions, settings=audit.settings)
+        predictions=plain(audit.predictions), settings=audit.settings)
 
 
 def html_fragment(audit):
@@ -205,7 +205,7 @@ def html_fragment(audit):
     notes = "".join(f"<p>{note}</p>" for note in audit.modules.notes)
     return (f"<style>{style}</style><p><b>{audit.verdict}</b></p>{tables.answers(answer_rows(audit.verdict))}{notes}"
             f"<details><summary>All measurements</summary>{tables.measurements(audit.measurements)}"
-            f"{tables.predictions(audit.predictions)}</details>")
+            f"{tables.predictions(plain(audit.predictions))}</details>")
 
 
 def answer_rows(verdict):

@@ -148,37 +148,65 @@ def tuned(path, response, tuning):
     return int(errors.argmin())
 
 
-def losses(split, blocks, random_blocks, noise, scale, seed):
-    """{estimator: (n_test,) squared errors, summed over the responses}, and {"routed": (n_test,)}: the router's choices.
+class Noisy(NamedTuple):
+    """Rows of a split with noise, and what is needed to tune on them."""
 
-    `noise` is (train noise, test noise), standard normal, and `scale` its standard deviation, in those of the features.
+    train: np.ndarray
+    test: np.ndarray
+    response: np.ndarray
+    tuning: np.ndarray
+    """(n,) the fold of each training row."""
+    penalties: np.ndarray
+
+
+def losses(split, blocks, shuffled, noise, scale, seed):
+    """{estimator: (n_test,) squared errors, summed over the responses}, and the router's own under "misrouting".
+
+    `shuffled` are `Blocks` of random modules, over which "random blocks" is a mean. `noise` is (train noise, test
+    noise), standard normal, and `scale` its standard deviation, in those of the features.
     """
     train, test = (clean + scale * part for clean, part in zip(split[:2], noise))
-    tuning = folds(split.train_groups, TUNING_FOLDS, seed)
-    penalties = PENALTIES * (1 + scale**2)
-    response = split.train_response
-    found = {"dense": ridge_path(train, response, test, [0.0])[0]}
+    noisy = Noisy(train, test, split.train_response, folds(split.train_groups, TUNING_FOLDS, seed),
+                  PENALTIES * (1 + scale**2))
 
-    def dense_path(fit, check):
+    def squared(answers):
+        return ((answers - split.test_response) ** 2).sum(axis=1)
+
+    errors = {name: squared(answers) for name, answers in (dense_answers(noisy) | experts_answers(noisy, blocks)).items()}
+    errors["random blocks"] = np.mean([squared(experts_answers(noisy, each)["experts"]) for each in shuffled], axis=0)
+    errors["misrouting"] = (routed_rows(noisy, blocks) != blocks.test_expert).astype(float)
+    return errors
+
+
+def dense_answers(noisy):
+    """{estimator: (n_test, m) answers} of one linear function, and of the mean."""
+    train, test, response, tuning, penalties = noisy
+
+    def path(fit, check):
         return ridge_path(train[fit], response[fit], train[check], penalties)
 
-    best = penalties[tuned(dense_path, response, tuning)]
-    found["ridge"] = ridge_path(train, response, test, [best])[0]
-    for name, each in (("experts", blocks), ("random blocks", random_blocks)):
-        X, X_test = (np.ascontiguousarray(rows[:, each.columns]) for rows in (train, test))
-        path = functools.partial(routed_path, X, response, each, penalties)
-        best = penalties[tuned(path, response, tuning)]
-        router = fit_router(X, each.train_expert, each.sizes)
-        routed = router.predict(X_test)
-        answer = functools.partial(experts_path, X, response, each.train_expert, each.sizes, X_test)
-        found[name] = answer(routed, [best])[0]
-        if name == "experts":
-            found["experts, oracle"] = answer(each.test_expert, [best])[0]
-            found["experts, untuned"] = answer(routed, [0.0])[0]
-            wrong = routed != each.test_expert
-    found["mean"] = np.broadcast_to(response.mean(axis=0), split.test_response.shape)
-    errors = {name: ((answer - split.test_response) ** 2).sum(axis=1) for name, answer in found.items()}
-    return errors | {"misrouting": wrong.astype(float)}
+    best = penalties[tuned(path, response, tuning)]
+    return {"dense": ridge_path(train, response, test, [0.0])[0], "ridge": ridge_path(train, response, test, [best])[0],
+            "mean": np.broadcast_to(response.mean(axis=0), (len(test), response.shape[1]))}
+
+
+def experts_answers(noisy, blocks):
+    """{estimator: (n_test, m) answers} of experts on the blocks: by the router, by the oracle, without a penalty."""
+    train, test, response, tuning, penalties = noisy
+    X, X_test = (np.ascontiguousarray(rows[:, blocks.columns]) for rows in (train, test))
+    path = functools.partial(routed_path, X, response, blocks, penalties)
+    best = penalties[tuned(path, response, tuning)]
+    routed = routed_rows(noisy, blocks)
+    answer = functools.partial(experts_path, X, response, blocks.train_expert, blocks.sizes, X_test)
+    tuned_answers, untuned = answer(routed, [best, 0.0])
+    return {"experts": tuned_answers, "experts, oracle": answer(blocks.test_expert, [best])[0],
+            "experts, untuned": untuned}
+
+
+def routed_rows(noisy, blocks):
+    """(n_test,) where a router fitted to the noisy training rows sends the test rows."""
+    router = fit_router(np.ascontiguousarray(noisy.train[:, blocks.columns]), blocks.train_expert, blocks.sizes)
+    return router.predict(noisy.test[:, blocks.columns])
 
 
 def routed_path(X, response, blocks, penalties, fit, check):

@@ -25,8 +25,11 @@ ROOT_FACTORIALS = np.sqrt(np.cumprod(np.arange(1.0, TERMS + 1)))
 
 NEWTON_STEPS = 30
 
-MOST = 0.9999
-"""Largest correlation of two latent variables."""
+MOST, OPEN = 0.9999, 0.99
+"""Largest correlation of two latent variables, and from where on it is taken to be open."""
+
+PROJECTIONS, TOLERANCE = 60, 1e-3
+"""Of the search for the nearest correlation matrix: at most so many, and until the diagonal is as near to 1."""
 
 CHUNK = 64
 """Columns whose ranks are taken at a time: bounds the memory of sorting."""
@@ -46,7 +49,7 @@ class GaussianCopula:
         scores, coefficients = normal_scores(rows)
         n = len(rows)
         covariance = (scores.T @ scores).astype(float) / n
-        self.correlation = as_correlation(latent_correlation(covariance, coefficients))
+        self.correlation = nearest_correlation(latent_correlation(covariance, coefficients, n))
         values, vectors = np.linalg.eigh(self.correlation)
         self._factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
 
@@ -60,6 +63,35 @@ class GaussianCopula:
             columns = slice(begin, begin + CHUNK)
             np.put_along_axis(drawn[:, columns], latent[:, columns].argsort(axis=0), self._sorted[:, columns], axis=0)
         return drawn
+
+
+class ScaledCopula:
+    """As `GaussianCopula`, for rows of different scale: each keeps its own, and the copula is that of what is left.
+
+    Loud rows and loud columns alone make entries unlike what their row's and column's numbers of active ones suggest:
+    in a loud row the loud columns are all active already. The scale of a row is the root mean square of its entries,
+    each in units of its column's. Columns keep their values but for that.
+    """
+
+    def __init__(self, rows):
+        columns = np.sqrt((rows**2).mean(axis=0))
+        relative = np.divide(rows, columns, out=np.zeros_like(rows), where=columns > 0)
+        scales = np.sqrt((relative**2).mean(axis=1, keepdims=True))
+        self._scales = np.where(scales > 0, scales, 1.0)
+        self._copula = GaussianCopula(rows / self._scales)
+
+    def draw(self, seed, number):
+        """(n, d) rows, a function of the seed and the draw's number."""
+        return self._copula.draw(seed, number) * self._scales
+
+
+def correlation_kept(rows, drawn):
+    """How much of the correlation of the columns' scores a draw has: a ratio of sums of squares, 1 where all of it."""
+    squares = []
+    for part in (rows, drawn):
+        correlation = np.corrcoef(normal_scores(part[:, np.ptp(part, axis=0) > 0])[0].T)
+        squares.append((np.nan_to_num(correlation) ** 2).sum() - len(correlation))
+    return float(squares[1] / squares[0]) if squares[0] > 0 else 1.0
 
 
 def normal_scores(rows):
@@ -97,8 +129,12 @@ def hermite_functions(z):
     return functions
 
 
-def latent_correlation(covariance, coefficients):
-    """(d, d) P with ``sum_m c_im c_jm P_ij^m`` equal to the scores' covariance, within `MOST`."""
+def latent_correlation(covariance, coefficients, n):
+    """(d, d) P with ``sum_m c_im c_jm P_ij^m`` equal to the scores' covariance of n rows, within `MOST`.
+
+    A pair of sparse columns that are never active together has its root at the end, though much weaker correlations
+    would hardly show either. There the root is that of a covariance one standard error nearer to 0.
+    """
     scales = np.outer(coefficients[:, 0], coefficients[:, 0])
     # a constant column has no scores, and goes with no other
     latent = np.clip(np.divide(covariance, scales, out=np.zeros_like(covariance), where=scales > 0), -MOST, MOST)
@@ -106,7 +142,13 @@ def latent_correlation(covariance, coefficients):
     others = untied.copy()
     for i in np.flatnonzero(~untied):  # a row of pairs at a time: memory stays that of a few columns
         others[i] = True  # each pair once
-        roots = solve_mehler(covariance[i, others], coefficients[i] * coefficients[others], latent[i, others])
+        products, target = coefficients[i] * coefficients[others], covariance[i, others]
+        roots = solve_mehler(target, products, latent[i, others])
+        open_ = np.abs(roots) > OPEN
+        if open_.any():
+            error = np.sqrt(covariance[i, i] * np.diag(covariance)[others] / n)
+            nearer = np.sign(target) * np.maximum(np.abs(target) - error, 0)
+            roots[open_] = solve_mehler(nearer[open_], products[open_], latent[i, others][open_])
         latent[i, others] = latent[others, i] = roots
     return latent
 
@@ -133,12 +175,32 @@ def solve_mehler(target, products, start):
     return rho
 
 
-def as_correlation(matrix):
-    """The matrix with 1 on its diagonal, negative eigenvalues set to 0, and rescaled to 1 on its diagonal again."""
+def nearest_correlation(matrix):
+    """The correlation matrix nearest to a symmetric one: Higham's (2002) alternating projections, with Dykstra's term.
+
+    Where columns are sparse, roots of rare pairs lie at the ends and the matrix is far from positive semi-definite. To
+    clip its eigenvalues once, and rescale, would lose most of the correlations that are there.
+    """
+    matrix = (matrix + matrix.T) / 2
     np.fill_diagonal(matrix, 1.0)
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    if values[0] >= 0:
-        return matrix
+    correction = np.zeros_like(matrix)
+    for _ in range(PROJECTIONS):
+        values, vectors = np.linalg.eigh(matrix - correction)
+        if values[0] >= -len(values) * np.finfo(float).eps:
+            break
+        positive = (vectors * np.maximum(values, 0)) @ vectors.T
+        correction += positive - matrix
+        change = np.abs(np.diag(positive) - 1).max()
+        matrix = positive
+        np.fill_diagonal(matrix, 1.0)
+        if change < TOLERANCE:
+            break
+    return positive_semidefinite(matrix)
+
+
+def positive_semidefinite(matrix):
+    """The matrix without its negative eigenvalues, rescaled to 1 on its diagonal."""
+    values, vectors = np.linalg.eigh(matrix)
     root = vectors * np.sqrt(np.maximum(values, 0))
     root /= np.linalg.norm(root, axis=1, keepdims=True)
     return root @ root.T

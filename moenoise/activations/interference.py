@@ -24,14 +24,6 @@ class Interference(NamedTuple):
     block_risk: float
     full_risk: float
 
-    @property
-    def is_noise(self):
-        """Whether the interference is below the threshold, two standard errors up; None where it is within two."""
-        if abs(self.value - MOST_INTERFERENCE) < 2 * self.standard_error:
-            return None
-        return self.value < MOST_INTERFERENCE
-
-
 def block_and_full_losses(split, blocks, seed):
     """(n_test, 2) squared errors of each row's own expert, from its block and from all features; oracle routing."""
     errors = np.empty((len(split.test), 2))

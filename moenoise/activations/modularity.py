@@ -5,11 +5,21 @@ from typing import NamedTuple
 import numpy as np
 
 from .._threads import thread_map
-from .copula import GaussianCopula
+from .copula import GaussianCopula, ScaledCopula, correlation_kept
 from .modules import active_entries, best_modules, modularity, modules_of
 
 LEAST_Z, LEAST_RATIO = 5.0, 1.5
 """Modular is what lies more than so many standard deviations, and so many times, above draws without modules."""
+
+
+LEAST_KEPT = 0.8
+"""Draws that have less of the correlations than this share are no null, and modules cannot be told from them."""
+
+NULLS = {"correlations": GaussianCopula, "correlations and scales of rows": ScaledCopula}
+"""What draws have, and how they are made. Of the two the one with more modularity is compared with."""
+
+SCALED_DRAWS = 500_000
+"""Added to the numbers of the second null's draws."""
 
 
 class Modularity(NamedTuple):
@@ -21,7 +31,8 @@ class Modularity(NamedTuple):
         Bipartite modularity Q, see `moenoise.activations.find_modules`: modules from one half of the rows, Q on the
         other, and the other way round; their mean.
     null : (draws,) array
-        The same of each draw, of a Gaussian copula with the columns' values and correlations.
+        The same of each draw: of a Gaussian copula with the columns' values and correlations, or of one whose rows also
+        have their own scales, whichever has more of it.
     z : float
         ``(score - mean(null)) / std(null)``
     ratio : float
@@ -33,6 +44,11 @@ class Modularity(NamedTuple):
     density_inside, density_outside : float
         Share of active entries in the rows' own module, and outside of it, on held-out rows.
     null_density_inside, null_density_outside : float
+    null_kind : {"correlations", "correlations and scales of rows"}
+        What the null's draws share with the activations.
+    correlation_kept : float
+        How much of the columns' correlations a draw of the first null has, a ratio of sums of squares. Well below 1 for
+        columns too sparse for a copula to be fitted.
     """
 
     score: float
@@ -45,27 +61,40 @@ class Modularity(NamedTuple):
     density_outside: float
     null_density_inside: float
     null_density_outside: float
+    null_kind: str
+    correlation_kept: float
 
     @property
     def modular(self):
-        """Whether both z and ratio are above their thresholds."""
-        return bool(self.z > LEAST_Z and self.ratio > LEAST_RATIO)
+        """Whether both z and ratio are above their thresholds; None where the null is none."""
+        found = bool(self.z > LEAST_Z and self.ratio > LEAST_RATIO)
+        return None if found and self.correlation_kept < LEAST_KEPT else found
 
 
 def judge_modularity(rows, halves, k, sparsity, *, draws, seed, jobs, done=lambda: None):
-    """The `Modularity` of rows (n, d), with halves (n,) bool; `done` is called after each draw."""
+    """The `Modularity` of rows (n, d), with halves (n,) bool; `done` is called after each of twice as many draws."""
     own = cross_score(rows, halves, k, sparsity, seed)
-    copula = GaussianCopula(rows)
+    found = {}
+    for begin, (kind, null) in zip((0, SCALED_DRAWS), NULLS.items()):
+        fitted = null(rows)
+        if begin == 0:
+            kept = correlation_kept(rows, fitted.draw(seed, 0))
 
-    def null(number):
-        return cross_score(copula.draw(seed, number), halves, k, sparsity, seed)
+        def score(number, fitted=fitted):
+            return cross_score(fitted.draw(seed, number), halves, k, sparsity, seed)
 
-    nulls = np.array(thread_map(null, range(draws), jobs, done))
-    mean, spread = nulls.mean(axis=0), nulls[:, 0].std(ddof=1)
-    z = (own[0] - mean[0]) / spread if spread > 0 else np.sign(own[0] - mean[0]) * np.inf
-    ratio = own[0] / mean[0] if mean[0] > 0 else np.inf
-    return Modularity(own[0], nulls[:, 0], float(z), float(ratio), own[1], float(mean[1]), own[2], own[3],
-                      float(mean[2]), float(mean[3]))
+        found[kind] = np.array(thread_map(score, range(begin, begin + draws), jobs, done))
+    kind = max(found, key=lambda name: found[name][:, 0].mean())
+    mean, spread = found[kind].mean(axis=0), found[kind][:, 0].std(ddof=1)
+    return Modularity(own[0], found[kind][:, 0], *compared(own[0], mean[0], spread), own[1], float(mean[1]), own[2],
+                      own[3], float(mean[2]), float(mean[3]), kind, kept)
+
+
+def compared(score, mean, spread):
+    """(z, ratio) of a score beside the null's."""
+    excess = score - mean
+    z = excess / spread if spread > 0 else 0.0 if excess == 0 else np.copysign(np.inf, excess)
+    return float(z), float(score / mean) if mean > 0 else 1.0 if excess == 0 else float(np.inf)
 
 
 def cross_score(rows, halves, k, sparsity, seed):

@@ -21,6 +21,11 @@ LEAST_AFFINITY = 1e-3
 GIANT = 0.5
 """A module is called giant where it holds more than this share of the features, and twice its equal share."""
 
+LOUD_SHARE = 0.05
+"""A row is loud that has this share of all the energy, in units of the columns'."""
+
+FEW_NEGATIVE = 0.01
+
 OUTLIER_ENERGY, OUTLIER_SHARE = 0.5, 0.01
 """Outlier features are said to be there where this share of the energy lies in this share of the features."""
 
@@ -151,6 +156,8 @@ def find_modules(A, k, *, sparsity=0.7, method="modularity", key=None, max_rows=
 
 def modules_of(rows, k, sparsity, *, seed, method="modularity", index=None, name="activations"):
     """`find_modules` of rows (n, d) in memory, float64, with a seed for k-means (an int)."""
+    scale = unit(rows)
+    rows = rows / scale  # nothing depends on it, and single precision is enough
     constant = np.ptp(rows, axis=0) == 0
     if np.sum(~constant) < k:
         raise ValueError(f"{name} must have at least k={k} features that vary, got {np.sum(~constant)} of "
@@ -171,8 +178,13 @@ def modules_of(rows, k, sparsity, *, seed, method="modularity", index=None, name
     usage[members] = active.mean(axis=0)
     index = np.arange(len(rows)) if index is None else index
     return Modules(features, experts, index, feature_order(features, usage), row_order(active, groups, experts),
-                   threshold, 1 - active.sum(dtype=float) / (len(rows) * np.sum(~constant)),
+                   threshold * scale, 1 - active.sum(dtype=float) / (len(rows) * np.sum(~constant)),
                    degenerate(rows, active, features, usage, k))
+
+
+def unit(rows):
+    """The power of two that brings the largest magnitude to between 1/2 and 1: dividing by it changes no digit."""
+    return float(np.ldexp(1.0, int(np.frexp(np.abs(rows).max())[1])))
 
 
 def by_modularity(rows, active, k, seed):
@@ -222,9 +234,9 @@ def spectral_groups(pruned, k, *, centred, seed):
     np.fill_diagonal(affinity, 0)
     affinity += LEAST_AFFINITY * max(affinity.mean(), np.finfo(float).tiny)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about graphs in pieces, which the line above has joined
+        warnings.simplefilter("ignore")  # of graphs in pieces, which the line above has joined, and of few features
         embedding = spectral_embedding(affinity, n_components=k, drop_first=False, random_state=seed % 2**32)
-    by_means = KMeans(k, n_init=4, random_state=seed % 2**32).fit_predict(embedding)
+        by_means = KMeans(k, n_init=4, random_state=seed % 2**32).fit_predict(embedding)
     return cluster_qr(embedding), by_means
 
 
@@ -314,4 +326,11 @@ def degenerate(rows, active, features, usage, k):
     few = int(OUTLIER_SHARE * len(energy))
     if few and energy[:few].sum() > OUTLIER_ENERGY * energy.sum():
         notes.append(f"{few} of {len(energy)} features hold {energy[:few].sum() / energy.sum():.0%} of the energy")
+    columns = (rows**2).mean(axis=0)
+    loudest = np.divide(rows**2, columns, out=np.zeros_like(rows), where=columns > 0).sum(axis=1)
+    if len(rows) >= 1 / LOUD_SHARE and loudest.max() > LOUD_SHARE * loudest.sum():
+        notes.append(f"row {loudest.argmax()} of those looked at holds {loudest.max() / loudest.sum():.0%} of the energy")
+    if np.mean(rows < 0) < FEW_NEGATIVE:
+        notes.append("the activations are hardly ever negative, as after a ReLU: there modules are correlations, which "
+                     "draws without modules have as well; what enters the ReLU tells more")
     return tuple(notes)

@@ -61,12 +61,14 @@ def load_column(path, name):
 
 
 def _scaled(response, classes):
+    largest = np.abs(response).max()
+    response = response / (largest if largest > 0 else 1.0)  # squares neither overflow nor vanish
     centred = response - response.mean(axis=0)
     scale = float(np.sqrt((centred**2).mean(axis=0).sum()))
     if not scale > 0 or len(np.unique(centred, axis=0)) < 2:
         what = "only one class" if classes is not None else "the same value in every row"
         raise ValueError(f"targets must vary, got {what}: there is nothing to predict")
-    return Targets(centred / scale, classes, scale)
+    return Targets(centred / scale, classes, scale * largest)
 
 
 def as_groups(values, n, index, name="groups"):

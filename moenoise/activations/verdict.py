@@ -1,6 +1,9 @@
 """The four questions of an audit, each with its answer, its numbers and its threshold."""
 
+import math
 from typing import NamedTuple
+
+from scipy.special import ndtr, stdtrit
 
 from .interference import MOST_INTERFERENCE
 from .modularity import LEAST_RATIO, LEAST_Z
@@ -8,11 +11,11 @@ from .modularity import LEAST_RATIO, LEAST_Z
 MOST_ERROR = 0.25
 """The model predicts where it is within this share of the measured risk, dense and sparse."""
 
-MOST_JUDGED_NOISE = 0.5
-"""Predictions and help are judged up to this standard deviation of added noise; the rest is shown."""
+JUDGED_NOISE = (0.0, 0.5)
+"""Predictions and help are judged at these standard deviations of added noise; the rest is shown."""
 
 ERRORS = 2
-"""Standard errors by which experts have to be ahead."""
+"""Standard errors by which a number has to be beyond a threshold, of infinitely many groups; see `reach`."""
 
 RIVALS = ("ridge", "random blocks")
 
@@ -64,11 +67,14 @@ class Verdict(NamedTuple):
         return cls(*(each.answer for each in answers), tuple(answers))
 
     def __str__(self):
-        found = "The activations come in modules" if self.modular else f"The activations do not come in modules{self._excuse}"
+        found = {True: "The activations come in modules",
+                 False: f"The activations do not come in modules{self._excuse}",
+                 None: "Whether the activations come in modules cannot be told"}[self.modular]
         if self.experts_help is None:
             return f"{found}; whether experts help cannot be told{self._without}."
         helped = "beat both a tuned ridge and random blocks"
-        experts = f"experts on {'them' if self.modular else 'what was found'} {'' if self.experts_help else 'do not '}{helped}"
+        whose = "them" if self.modular else "what was found"
+        experts = f"experts on {whose} {'' if self.experts_help else 'do not '}{helped}"
         model = {True: "; the block model predicts the risks", False: "; the block model does not predict the risks",
                  None: ""}[self.model_predicts]
         return f"{found}, {'and' if self.modular == self.experts_help else 'but'} {experts}{model}."
@@ -93,61 +99,81 @@ NO_TARGETS = "no targets were given"
 NOTHING_LEARNT = "neither experts nor the ridge predict better than the mean does"
 
 
-def judge(modularity, interference=None, measurements=(), predictions=()):
+def reach(n_groups):
+    """How many standard errors of so many groups are as unlikely to be passed by chance as `ERRORS` of normal ones."""
+    return float(stdtrit(n_groups - 1, ndtr(ERRORS)))
+
+
+def judge(modularity, interference=None, measurements=(), predictions=(), *, n_groups=10**6):
     """The `Verdict`; without targets only the first question has an answer."""
-    answers = [_off_block(interference), _model(predictions), _help(measurements)]
-    if measurements and not _learnt(measurements):
+    errors = reach(n_groups)
+    answers = [_off_block(interference, errors), _model(predictions), _help(measurements, errors)]
+    if measurements and not _learnt(measurements, errors):
         answers = [answer._replace(answer=None, reason=f"{NOTHING_LEARNT}; {answer.reason}") for answer in answers]
     return Verdict.of([_modular(modularity), *answers])
 
 
-def _learnt(measurements):
+def _learnt(measurements, errors):
     """Whether anything beats the mean of the response, at the lowest noise."""
     least = min(record["noise"] for record in measurements)
     leads = [record for record in measurements
              if record["noise"] == least and record["quantity"] in [f"mean - {name}" for name in COUNTED]]
-    return any(record["value"] > ERRORS * record["standard_error"] for record in leads)
+    return any(record["value"] > errors * record["standard_error"] for record in leads)
 
 
 def _modular(found):
+    kept = "" if found.modular is not None else (f"; but these have only {found.correlation_kept:.0%} of the "
+                                                 "correlations: the columns are too sparse for a null")
     return Answer("Do the features come in modules?", found.modular,
-                  f"modularity {found.score:.3f} on held-out rows, {found.null.mean():.3f} in draws without modules: "
-                  f"z = {found.z:.1f} (above {LEAST_Z:g}: modular), ratio {found.ratio:.2f} (above {LEAST_RATIO:g})",
-                  weak=found.z > LEAST_Z and not found.modular)
+                  f"modularity {found.score:.3f} on held-out rows, {found.null.mean():.3f} in draws without modules (of "
+                  f"the same {found.null_kind}): z = {found.z:.1f} (above {LEAST_Z:g}: modular), ratio "
+                  f"{found.ratio:.2f} (above {LEAST_RATIO:g}){kept}", weak=found.z > LEAST_Z and found.modular is False)
 
 
-def _off_block(found):
+def _off_block(found, errors):
     question = "Is what lies outside a row's block noise?"
     if found is None:
         return Answer(question, None, NO_TARGETS)
-    return Answer(question, found.is_noise,
+    certain = abs(found.value - MOST_INTERFERENCE) >= errors * found.standard_error
+    return Answer(question, found.value < MOST_INTERFERENCE if certain else None,
                   f"seeing all features takes {found.value:.1%} +- {found.standard_error:.1%} off an expert's error "
                   f"(below {MOST_INTERFERENCE:.0%}: noise)")
 
 
+def _judged(records, quantities):
+    """The records of these quantities at the noise that is judged; none where one is missing."""
+    found = [record for record in records if record["noise"] in JUDGED_NOISE and record["quantity"] in quantities]
+    return found if len(found) == len(JUDGED_NOISE) * len(quantities) else []
+
+
+UNJUDGED = f"noise must hold {JUDGED_NOISE[0]:g} and {JUDGED_NOISE[1]:g} for that"
+
+
 def _model(predictions):
     question = "Does the block model predict the risks?"
-    judged = [record for record in predictions
-              if record["noise"] <= MOST_JUDGED_NOISE and record["quantity"] in ("dense", "sparse")]
+    judged = _judged(predictions, ("dense", "sparse"))
     if not judged:
-        return Answer(question, None, "nothing was measured at low noise" if predictions else NO_TARGETS)
-    texts = ", ".join(f"{record['quantity']} {record['predicted']:.3g} for {record['measured']:.3g} at noise "
+        return Answer(question, None, UNJUDGED if predictions else NO_TARGETS)
+    texts = ", ".join(f"{record['quantity']} {_number(record['predicted'])} for {record['measured']:.3g} at noise "
                       f"{record['noise']:g}" for record in judged)
     excesses = [abs(record["predicted"] - record["measured"]) - MOST_ERROR * record["measured"] for record in judged]
     answer = all(excess <= 0 for excess in excesses)
     if not answer and not any(excess > 0 for excess in excesses):  # some are NaN
-        return Answer(question, None, f"too few rows to predict all: {texts}")
+        return Answer(question, None, f"too few rows or signals to predict all: {texts}")
     return Answer(question, answer, f"predicted {texts} (within {MOST_ERROR:.0%}: yes)")
 
 
-def _help(measurements):
+def _number(value):
+    return f"{value:.3g}" if math.isfinite(value) else "nothing"
+
+
+def _help(measurements, errors):
     question = "Do experts help?"
-    judged = [record for record in measurements
-              if record["noise"] <= MOST_JUDGED_NOISE and record["quantity"] in [f"{rival} - experts" for rival in RIVALS]]
+    judged = _judged(measurements, [f"{rival} - experts" for rival in RIVALS])
     if not judged:
-        return Answer(question, None, "nothing was measured at low noise" if measurements else NO_TARGETS)
+        return Answer(question, None, UNJUDGED if measurements else NO_TARGETS)
     texts = ", ".join(f"{record['quantity'].split(' - ')[0]} at noise {record['noise']:g} by {record['value']:.3g} "
                       f"+- {record['standard_error']:.2g}" for record in judged)
-    answer = all(record["value"] > ERRORS * record["standard_error"] for record in judged)
-    return Answer(question, answer, f"experts' risk is lower than that of {texts}, of the response's variance "
-                                    f"(all by more than {ERRORS} standard errors: yes)")
+    answer = all(record["value"] > errors * record["standard_error"] for record in judged)
+    return Answer(question, answer, f"experts' risk is lower than that of {texts}, of the response's variance (all by "
+                                    f"more than {errors:.3g} standard errors: yes)")
