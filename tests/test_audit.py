@@ -378,16 +378,6 @@ def test_predictions_average_the_folds():
     assert found == pytest.approx({"dense": 2.0, "sparse": 3.0, "misrouting": 0.2})
 
 
-def test_of_equal_numbers_of_experts_the_least_is_taken(monkeypatch):
-    """With far too many the surplus modules come out empty, and the score is that of the right number."""
-    from moenoise.activations import audit as module
-
-    scores = {2: 0.1, 3: 0.16, 4: 0.16 + 1e-9, 6: 0.12, 8: 0.1601, 12: 0.05, 16: 0.0, 24: -1.0}
-    monkeypatch.setattr(module, "cross_score", lambda rows, halves, k, sparsity, seed: (scores[k],))
-    features = np.ones((2000, 100))
-    assert module._number_of_modules(features, None, 0.7, 0, module._Progress(False)) == 3
-
-
 @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
 def test_units_do_not_matter(scale):
     sample = planted(n=800)

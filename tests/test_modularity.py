@@ -156,3 +156,23 @@ def test_errors_count_groups_not_rows():
     assert error == pytest.approx(effects.std(ddof=1) / 20, rel=1e-6)
     assert mean_and_error(values, np.arange(4000))[1] == pytest.approx(error / np.sqrt(10), rel=0.01)
     assert mean_and_error([1.0, 2.0], [0, 0])[1] == np.inf
+
+
+def test_of_equal_numbers_of_modules_the_least_is_taken(monkeypatch):
+    """With far too many the surplus comes out empty, and the score is that of the right number."""
+    scores = {2: 0.1, 3: 0.16, 4: 0.16 + 1e-9, 6: 0.12, 8: 0.1601, 12: 0.05}
+    monkeypatch.setattr(modularity_module, "cross_score", lambda rows, halves, k, sparsity, seed: (scores[k],))
+    assert modularity_module.best_number(None, None, scores, 0.7, 0) == 3
+    assert modularity_module.best_number(None, None, (12,), 0.7, 0) == 12
+    scores.update(dict.fromkeys(scores, -1.0))
+    assert modularity_module.best_number(None, None, scores, 0.7, 0) == 2
+
+
+def test_draws_choose_their_number_of_modules_too():
+    """Else the number that suits the activations would be held against draws that others suit better."""
+    rows = gaussian_factors()
+    halves = folds(np.arange(N), 2, 1) == 0
+    given, chosen = (judge_modularity(rows, halves, 2, 0.7, draws=20, seed=0, jobs=2, candidates=candidates)
+                     for candidates in ((), (2, 4, 8)))
+    assert given.score == chosen.score
+    assert chosen.null.mean() > given.null.mean() + 3 * given.null.std()

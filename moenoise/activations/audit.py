@@ -1,6 +1,5 @@
 """Does the paper's claim hold on a user's own activations? Modules, a fitted model, and experts against their rivals."""
 
-import contextlib
 import dataclasses
 import itertools
 import numbers
@@ -16,7 +15,7 @@ from ..model import BlockModel
 from . import comparison, fitted
 from .folds import folds, mean_and_error
 from .interference import Interference, block_and_full_losses, interference
-from .modularity import NULLS, Modularity, cross_score, judge_modularity
+from .modularity import NULLS, Modularity, best_number, judge_modularity
 from .modules import Modules, modules_of, unit
 from .sampling import sample_rows
 from .targets import as_groups, as_targets, one_of_each
@@ -36,9 +35,6 @@ LARGEST_GROUP = 0.5
 
 CANDIDATES = (2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of experts that are tried where none is given."""
-
-EQUAL = 1e-3
-"""Modularities within that share of the highest are equal to it."""
 
 LEAST_FEATURES, LEAST_ROWS = 3, 50
 """Of an expert, on average, for its number to be tried."""
@@ -210,10 +206,14 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
     targets = None if targets is None else as_targets(targets, sample.n_rows, sample.index)
     different, halves = rows[distinct], folds(groups[distinct], 2, seed) == 0
     with threadpool_limits(1), _Progress(settings["progress"]) as bar:
-        k = settings["experts"] or _number_of_modules(different, halves, settings["sparsity"], seed, bar)
+        k, candidates = settings["experts"], ()
+        if k is None:
+            candidates = _candidates(different)
+            bar.begin("experts", len(candidates))
+            k = best_number(different, halves, candidates, settings["sparsity"], seed, bar.update)
         bar.begin("null", len(NULLS) * settings["draws"])
         found = judge_modularity(different, halves, k, settings["sparsity"], draws=settings["draws"], seed=seed,
-                                 jobs=settings["jobs"], done=bar.update)
+                                 jobs=settings["jobs"], candidates=candidates, done=bar.update)
         modules = modules_of(different, k, settings["sparsity"], seed=seed, index=sample.index[distinct])
         _check_several(modules, settings["sparsity"])
         parts = {} if targets is None else _predict(rows, targets, groups, distinct, modules.k, settings, seed, bar)
@@ -271,18 +271,10 @@ def _check_several(modules, sparsity):
                          f"{', where every entry is active' if modules.sparsity == 0 else ''}: try another")
 
 
-def _number_of_modules(rows, halves, sparsity, seed, bar):
-    """The candidate with the highest held-out modularity; the least of equals, since too many leave some empty."""
+def _candidates(rows):
+    """Numbers of modules that so many rows and features allow."""
     n, d = rows.shape
-    candidates = [k for k in CANDIDATES if k * LEAST_FEATURES <= d and k * LEAST_ROWS <= n] or [2]
-    bar.begin("experts", len(candidates))
-    scores = {}
-    for k in candidates:
-        with contextlib.suppress(ValueError) if scores else contextlib.nullcontext():
-            scores[k] = cross_score(rows, halves, k, sparsity, seed)[0]
-        bar.update()
-    highest = max(scores.values())
-    return min(k for k, score in scores.items() if score >= highest - EQUAL * abs(highest))
+    return [k for k in CANDIDATES if k * LEAST_FEATURES <= d and k * LEAST_ROWS <= n] or [2]
 
 
 def _predict(rows, targets, groups, distinct, k, settings, seed, bar):

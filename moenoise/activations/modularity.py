@@ -1,5 +1,6 @@
 """How modular activations are, on rows that the modules were not found on, beside draws that have none."""
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -71,8 +72,16 @@ class Modularity(NamedTuple):
         return None if found and self.correlation_kept < LEAST_KEPT else found
 
 
-def judge_modularity(rows, halves, k, sparsity, *, draws, seed, jobs, done=lambda: None):
-    """The `Modularity` of rows (n, d), with halves (n,) bool; `done` is called after each of twice as many draws."""
+EQUAL = 1e-3
+"""Modularities within that share of the highest are equal to it."""
+
+
+def judge_modularity(rows, halves, k, sparsity, *, draws, seed, jobs, candidates=(), done=lambda: None):
+    """The `Modularity` of rows (n, d), with halves (n,) bool; `done` is called after each of twice as many draws.
+
+    Where k was chosen among candidates, draws have a choice as well: each has the higher of its modularities for k and
+    for the number that is best in the null's first draw.
+    """
     own = cross_score(rows, halves, k, sparsity, seed)
     found = {}
     for begin, (kind, null) in zip((0, SCALED_DRAWS), NULLS.items()):
@@ -80,14 +89,31 @@ def judge_modularity(rows, halves, k, sparsity, *, draws, seed, jobs, done=lambd
         if begin == 0:
             kept = correlation_kept(rows, fitted.draw(seed, 0))
 
-        def score(number, fitted=fitted):
-            return cross_score(fitted.draw(seed, number), halves, k, sparsity, seed)
+        numbers = {k, best_number(fitted.draw(seed, begin), halves, candidates, sparsity, seed)} if candidates else {k}
+
+        def score(number, fitted=fitted, numbers=numbers):
+            drawn = fitted.draw(seed, number)
+            return max(cross_score(drawn, halves, each, sparsity, seed) for each in numbers)
 
         found[kind] = np.array(thread_map(score, range(begin, begin + draws), jobs, done))
     kind = max(found, key=lambda name: found[name][:, 0].mean())
     mean, spread = found[kind].mean(axis=0), found[kind][:, 0].std(ddof=1)
     return Modularity(own[0], found[kind][:, 0], *compared(own[0], mean[0], spread), own[1], float(mean[1]), own[2],
                       own[3], float(mean[2]), float(mean[3]), kind, kept)
+
+
+def best_number(rows, halves, candidates, sparsity, seed, done=lambda: None):
+    """The number of modules, of candidates, with the highest held-out modularity.
+
+    Of equals it is the least: where there are too many, the surplus comes out empty.
+    """
+    scores = {}
+    for k in candidates:
+        with contextlib.suppress(ValueError) if scores else contextlib.nullcontext():  # fewer features are active
+            scores[k] = cross_score(rows, halves, k, sparsity, seed)[0]
+        done()
+    highest = max(scores.values())
+    return min(k for k, score in scores.items() if score >= highest - EQUAL * abs(highest))
 
 
 def compared(score, mean, spread):
