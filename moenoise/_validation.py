@@ -8,6 +8,7 @@ naming the argument and what was expected. Nothing here writes to its input.
 import math
 import numbers
 import os
+import sys
 
 import numpy as np
 
@@ -20,7 +21,7 @@ MAX_DIMENSION = np.iinfo(np.int32).max
 def as_array(value, name, ndim, *, allow_empty=False, finite=True):
     """`value` as a C-contiguous float64 array with `ndim` dimensions (an int or a tuple of ints), finite if asked for.
 
-    Returns the value itself where it already has that form.
+    Returns the value itself where it already has that form. A PyTorch tensor is read without its gradient.
     """
     dimensions = (ndim,) if isinstance(ndim, int) else tuple(ndim)
     if isinstance(value, np.ma.MaskedArray):
@@ -28,9 +29,11 @@ def as_array(value, name, ndim, *, allow_empty=False, finite=True):
     if hasattr(value, "toarray"):
         raise TypeError(f"{name} must be a dense array, got {type(value).__name__}: call .toarray() first")
     try:
-        array = np.asarray(value)
+        array = np.asarray(from_torch(value, name))
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from error
+    except RuntimeError as error:  # a list of tensors that have gradients
+        raise TypeError(f"{name} must hold real numbers: {error}") from error
     if array.dtype.kind not in "iufb":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.ndim not in dimensions:
@@ -44,6 +47,31 @@ def as_array(value, name, ndim, *, allow_empty=False, finite=True):
     if finite:
         check_finite(array, name)
     return array
+
+
+def from_torch(value, name):
+    """`value`, a PyTorch tensor as a NumPy array without its gradient."""
+    tensor = as_plain_tensor(value, name)
+    return value if tensor is None else tensor_to_numpy(tensor)
+
+
+def as_plain_tensor(value, name):
+    """A PyTorch tensor without its gradient, on the CPU, of real numbers; None where `value` is no tensor."""
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    if torch is None or not isinstance(value, torch.Tensor):
+        return None
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_complex():
+        kind = "nested" if value.is_nested else value.layout
+        raise TypeError(f"{name} must be a dense tensor of real numbers, got {kind}, {value.dtype}")
+    if value.device.type != "cpu":
+        raise TypeError(f"{name} must be on the CPU, got a tensor on {value.device}: call .cpu()")
+    return value.detach()
+
+
+def tensor_to_numpy(tensor):
+    """A plain tensor as an array that shares its memory where it can; halves, of which NumPy lacks some, in float32."""
+    half = tensor.is_floating_point() and tensor.element_size() < 4
+    return (tensor.float() if half else tensor).resolve_neg().numpy()
 
 
 def check_dimensions(shape, name):
@@ -71,7 +99,7 @@ def as_square_symmetric(value, name):
 
 def relative_tolerance(value, count):
     """How far a sum of `count` terms may be off, relative: what the value's own precision explains, at least 1e-10."""
-    dtype = np.asarray(value).dtype
+    dtype = np.asarray(from_torch(value, "value")).dtype
     return max(1e-10, 64 * count * np.finfo(dtype).eps) if dtype.kind == "f" else 1e-10
 
 
@@ -176,7 +204,7 @@ def as_integer_array(value, name, dimensions):
         raise TypeError(f"{name} must be a plain array, got a masked array")
     expected = " or ".join(f"{ndim}-dimensional" for ndim in dimensions)
     try:
-        array = np.asarray(value)
+        array = np.asarray(from_torch(value, name))
     except ValueError as error:
         raise ValueError(f"{name} must be a {expected} array of integers: {error}") from error
     if array.ndim not in dimensions or array.size == 0:

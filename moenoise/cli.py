@@ -77,11 +77,11 @@ def _add_audit(commands):
                     "row's own module\nnoise? Does a block model predict the risks? Do experts beat a tuned ridge, and "
                     "random blocks? Four answers, on rows\nheld out, with their numbers. Files are never unpickled.")
     audit.add_argument("activations", metavar="FILE", help=".npy, .npz or .safetensors: rows by features")
-    audit.add_argument("--targets", metavar="FILE", help=".npy: what to predict, one entry or row a row of activations; "
-                       "floating numbers are responses, integers and strings classes")
+    audit.add_argument("--targets", metavar="FILE", help=".npy: what to predict, one entry or row a row of "
+                       "activations; floating numbers are responses, integers and strings classes")
     audit.add_argument("--groups", metavar="FILE", help=".npy: which rows belong together (a document's tokens, say)")
-    audit.add_argument("--tokens", metavar="FILE", help=".npy: what each row is an activation of; modules are judged on "
-                       "one row of each")
+    audit.add_argument("--tokens", metavar="FILE", help=".npy: what each row is an activation of; modules are judged "
+                       "on one row of each")
     audit.add_argument("--key", metavar="NAME", help="which array of a file that holds several")
     audit.add_argument("--experts", type=_experts, metavar="K", help="modules to look for (default: chosen, 2 to 24)")
     audit.add_argument("--sparsity", type=float, default=0.7, metavar="SHARE",

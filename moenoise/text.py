@@ -183,7 +183,7 @@ def _as_sentences(value):
 
 def _as_counts(value, name):
     """(low, high), both included, of one number or a pair."""
-    if not isinstance(value, (tuple, list, np.ndarray)):
+    if not isinstance(value, (tuple, list)) and np.ndim(value) == 0:
         value = (value, value)
     if len(value) != 2:
         raise ValueError(f"{name} must be an integer or a pair (low, high), got {value!r}")

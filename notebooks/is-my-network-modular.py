@@ -73,8 +73,8 @@ figure
 #
 # ## 2. What looks modular and is not
 #
-# Six factors that all features share, and noise: a low-rank Gaussian. Sorting its rows and features brings out blocks as
-# well, and beside columns that were permuted their modularity would be significant beyond doubt.
+# Six factors that all features share, and noise: a low-rank Gaussian. Sorting its rows and features brings out blocks
+# as well, and beside columns that were permuted their modularity would be significant beyond doubt.
 
 # %%
 rng = np.random.default_rng(1)
@@ -111,9 +111,9 @@ own = mn.audit(hidden, digit[900:], noise=(0, 0.5, 1, 2), rng=0, progress=False)
 own
 
 # %% [markdown]
-# There is some structure beyond the correlations, and it is weak: the ratio says how weak, whatever z says. Experts on it
-# do not beat a ridge that is tuned for the noise, nor the same experts on *random* blocks. Look at both rivals: either
-# of them alone may be beaten where modules have nothing to do with it.
+# There is some structure beyond the correlations, and it is weak: the ratio says how weak, whatever z says. Experts on
+# it do not beat a ridge that is tuned for the noise, nor the same experts on *random* blocks. Look at both rivals:
+# either of them alone may be beaten where modules have nothing to do with it.
 
 # %%
 for quantity in ("experts", "ridge", "random blocks", "experts, oracle", "ridge - experts", "random blocks - experts"):
@@ -146,7 +146,7 @@ figure
 # From a file, in a shell: `moenoise audit activations.npy --targets y.npy --out audit`. From a PyTorch model:
 #
 #     captured = mn.capture(model, batches, ["encoder.layer.3.intermediate"], "activations")
-#     mn.audit(captured.paths["encoder.layer.3.intermediate"], y, groups=captured.groups, tokens=token_ids)
+#     mn.audit(captured.paths["encoder.layer.3.intermediate"], y, groups=captured.groups, tokens=captured.tokens)
 #
 # Two arguments matter more than they seem to. `groups=` keeps the rows of a document on one side of every split.
 # `tokens=` says what each row is an activation of: in a network's first layers all occurrences of a word are nearly one

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -167,6 +168,27 @@ def test_chunks_are_read_only_views_and_the_source_stays():
     assert array.tobytes() == before
 
 
+def test_chunks_stay_when_their_source_overwrites_its_pieces(small_chunks):
+    """Also where a piece is as long as a chunk and needs no conversion."""
+    array = np.random.default_rng(0).standard_normal((1000, 6))
+    for dtype, lengths in itertools.product((np.float64, np.float32, np.int16), ([100], [250], [99, 1, 30])):
+        expected = (100 * array).astype(dtype)
+        buffer = np.empty((1000, 6), dtype)
+
+        def pieces():
+            start = 0
+            for length in itertools.cycle(lengths):
+                piece = buffer[:len(expected[start:start + length])]
+                piece[:] = expected[start:start + length]
+                start += length
+                yield piece
+                piece[:] = 0
+                if start >= len(expected):
+                    return
+
+        assert (np.concatenate(list(read_chunks(pieces()))) == expected).all()
+
+
 def test_chunks_are_bounded():
     for d in (1, 3, 64, 65, 384, 4096, 10**7):
         rows = files.rows_per_chunk(d)
@@ -278,8 +300,9 @@ def test_truncated_files(suffix, tmp_path):
             read_chunks(part)
 
 
-def test_a_file_that_shrinks_between_call_and_reading(tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((10, 2)))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_file_that_shrinks_between_call_and_reading(order, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((10, 2), order=order))
     chunks = read_chunks(tmp_path / "a.npy")
     with open(tmp_path / "a.npy", "r+b") as stream:
         stream.truncate(200)
@@ -287,15 +310,101 @@ def test_a_file_that_shrinks_between_call_and_reading(tmp_path):
         next(chunks)
 
 
-@pytest.mark.parametrize("compressed", [True, False])
-def test_a_flipped_bit_in_an_npz_is_found(compressed, tmp_path):
-    array = np.arange(3000.0).reshape(-1, 3)
-    (np.savez_compressed if compressed else np.savez)(tmp_path / "a.npz", array)
-    data = bytearray((tmp_path / "a.npz").read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / "a.npz").write_bytes(data)
-    with pytest.raises(ValueError, match="a.npz"):
-        list(read_chunks(tmp_path / "a.npz"))
+def undamaged_files(folder):
+    """One of each format and compression, with the same 20 rows in each."""
+    array = np.random.default_rng(0).standard_normal((20, 3))
+    np.save(folder / "rows.npy", array)
+    np.save(folder / "columns.npy", np.asfortranarray(array))
+    other = "F32", (3,), bytes(12)
+    write_safetensors(folder / "two.safetensors", a=("F64", array.shape, array.tobytes()), b=other)
+    for name in ("STORED", "DEFLATED", "BZIP2", "LZMA"):
+        with zipfile.ZipFile(folder / f"{name}.npz", "w", getattr(zipfile, f"ZIP_{name}")) as archive:
+            archive.write(folder / "rows.npy", "a.npy")
+    return array, sorted(folder.iterdir())
+
+
+def write_byte(stream, place, byte):
+    stream.seek(place)
+    stream.write(bytes([byte]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_flipped_bits(tmp_path):
+    """Of each format 500 files with a flipped bit: an error that names the file or, of what has no sums, other numbers.
+
+    Half of the bits are in the first 200 bytes, where the headers are.
+    """
+    array, paths = undamaged_files(tmp_path)
+    rng, n_errors, n_read = np.random.default_rng(0), 0, 0
+    assert len(paths) == 7
+    for path in paths:
+        key, data = "a" if path.suffix == ".safetensors" else None, path.read_bytes()
+        assert [chunk.tobytes() for chunk in read_chunks(path, key=key)] == [array.tobytes()]
+        with open(path, "r+b", buffering=0) as stream:
+            for trial in range(500):
+                place = rng.integers(200 if trial % 2 else len(data))
+                write_byte(stream, place, data[place] ^ 1 << rng.integers(8))
+                try:
+                    (chunk,) = read_chunks(path, key=key)
+                except (ValueError, TypeError) as error:
+                    assert str(path) in str(error) or "must be finite" in str(error)
+                    n_errors += 1
+                else:
+                    assert path.suffix != ".npz" or chunk.tobytes() == array.tobytes()
+                    n_read += 1
+                write_byte(stream, place, data[place])
+        assert path.read_bytes() == data
+    assert n_errors > 2000 and n_read > 500
+
+
+@pytest.mark.parametrize("kind", ["STORED", "DEFLATED", "BZIP2", "LZMA"])
+def test_a_flipped_bit_in_the_rows_of_an_npz_is_found(kind, tmp_path):
+    """At the latest at the end of the rows; the archive's directory is as it was."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).standard_normal((1000, 3)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", getattr(zipfile, f"ZIP_{kind}")) as archive:
+        archive.write(tmp_path / "a.npy", "a.npy")
+    data = (tmp_path / "a.npz").read_bytes()
+    for place in np.linspace(1000, len(data) - 1000, 20).astype(int):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        (tmp_path / "a.npz").write_bytes(changed)
+        with pytest.raises(ValueError, match=r"activations: (a.npy in )?.*a.npz"):
+            list(read_chunks(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("header", [
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 2L)}", "{'descr': '<f8', 'fortran_order': False, 'shape': (",
+    "{'descr': '<f8', 'fortran_order': True, 'shape': (-2, -2)}", "{'descr': '<f8', 'fortran_order': 0, 'shape': (2, 2)}",
+    "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 4)}", "{'descr': '<f8', 'fortran_order': True, 'shape': 4}",
+    "{'descr': (), 'fortran_order': False, 'shape': (2, 2)}", "{'descr': '<Q8', 'fortran_order': False, 'shape': (2, 2)}",
+    "{'descr': None, 'fortran_order': False, 'shape': (2, 2)}", "{'descr': '<f8', 'fortran_order': False}",
+    "('descr',)", "-" * 9000, "(" * 9000, "\0", "", "{[]: 1}", " " * 20_000,
+])  # fmt: skip
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_headers_that_are_none(suffix, header, tmp_path):
+    """NumPy reads the first, which Python 2 has written, with a warning, and the two with lengths that are none."""
+    text = header.encode("latin1")
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(32)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", data)
+    with pytest.raises(ValueError, match=rf"activations: .*a{suffix} has no valid header of the npy format"):
+        read_chunks(path)
+
+
+def test_errors_of_the_system_stay_what_they_are(tmp_path):
+    """A file that is gone is not damaged."""
+    np.savez(tmp_path / "a.npz", np.ones((2, 2)))
+    np.save(tmp_path / "a.npy", np.ones((2, 2), order="F"))
+    for path in (tmp_path / "a.npz", tmp_path / "a.npy"):
+        chunks = read_chunks(path)
+        path.unlink()
+        with pytest.raises(FileNotFoundError, match=path.name):
+            next(chunks)
 
 
 @pytest.mark.parametrize(("change", "match"), [
@@ -303,7 +412,7 @@ def test_a_flipped_bit_in_an_npz_is_found(compressed, tmp_path):
     ({"shape": [True, 4]}, "valid header"), ({"shape": 4}, "valid header"), ({"shape": [4]}, "two dimensions"),
     ({"shape": [1, 2, 2]}, "reshape"), ({"data_offsets": [0, 40]}, "truncated"),
     ({"data_offsets": [0, 24]}, "too long"), ({"data_offsets": [32, 0]}, "valid header"),
-    ({"data_offsets": [-32, 0]}, "valid header"),
+    ({"data_offsets": [-32, 0]}, "valid header"), ({"dtype": ["F64"]}, "valid header"), ({"dtype": None}, "valid header"),
     ({"data_offsets": [0]}, "valid header"), ({"data_offsets": [8, 32]}, "bytes"), ({"dtype": "F32"}, "bytes"),
 ])  # fmt: skip
 def test_headers_that_contradict_the_file(change, match, tmp_path):
@@ -314,7 +423,7 @@ def test_headers_that_contradict_the_file(change, match, tmp_path):
         read_chunks(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["F8_E4M3", "C64", None])
+@pytest.mark.parametrize("kind", ["F8_E4M3", "C64"])
 def test_unknown_types_of_safetensors(kind, tmp_path):
     with pytest.raises(TypeError, match="real numbers"):
         read_chunks(write_safetensors(tmp_path / "a.safetensors", a=(kind, (2, 2), bytes(4))))
@@ -385,6 +494,33 @@ def test_one_row_and_equal_rows():
     assert sample.rows.tolist() == [[1, 1]] and sample.index.tolist() == [0] and sample[2:] == (100, 99)
 
 
+def test_a_large_sample_costs_little_more_than_a_small_one(monkeypatch):
+    """Hashing takes most of the time; sorting all that is kept at each of the 200 chunks would take ten times it."""
+    monkeypatch.setattr(files, "CHUNK_ROWS", 250)
+    array = np.random.default_rng(0).standard_normal((50_000, 1))
+
+    def seconds(max_rows):
+        start = time.process_time()
+        assert len(sample_rows(array, max_rows, rng=0).rows) == max_rows
+        return time.process_time() - start
+
+    assert min(seconds(50_000) for _ in range(3)) < 4 * min(seconds(10) for _ in range(3))
+
+
+def test_samples_are_the_smallest_hashes(small_chunks):
+    """Against sorting all at once, over sources with many and few equal rows, of all sizes."""
+    rng = np.random.default_rng(0)
+    for seed in range(60):
+        array = rng.integers(0, rng.choice([2, 4, 10**9]), (rng.integers(1, 900), 6)).astype(float)
+        max_rows = int(rng.integers(1, 1000))
+        key = np.random.SeedSequence(seed)
+        hashes = sampling._hashes(array, sampling.philox_key(key).to_bytes(8, "little"))
+        _, first = np.unique(hashes, return_index=True)
+        sample = sample_rows(array, max_rows, rng=key)
+        assert sample.index.tolist() == sorted(first[:max_rows].tolist())
+        assert (sample.rows == array[sample.index]).all() and sample.n_duplicates == len(array) - len(first)
+
+
 def test_a_smaller_sample_is_part_of_a_larger_one():
     array = np.random.default_rng(0).standard_normal((500, 2))
     small, large = (set(sample_rows(array, m, rng=0).index) for m in (20, 60))
@@ -442,17 +578,31 @@ def test_a_generator_is_advanced():
 
 MEMORY = """
 import sys
-from moenoise.activations import sample_rows
+import numpy as np
+from moenoise.activations import read_chunks, sample_rows
 
 def peak():
     with open("/proc/self/status") as status:  # what getrusage says counts the parent's pages from before exec
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 before = peak()
+"""
+
+SAMPLE = """
 sample = sample_rows(sys.argv[1], 2000, rng=0)
 assert sample.rows.shape == (2000, 384) and sample[2:] == (150_000, 50_000)
 print(peak() - before)
 """
+
+COLUMNS = """
+assert sum(np.count_nonzero(chunk == 0) for chunk in read_chunks(sys.argv[1])) == 200_000 * 256
+print(peak() - before)
+"""
+
+
+def megabytes(code, path):
+    command = [sys.executable, "-c", MEMORY + code, path]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_memory_is_bounded(tmp_path):
@@ -463,5 +613,13 @@ def test_memory_is_bounded(tmp_path):
         piece = np.random.default_rng(0).random((50_000, 384), dtype=np.float32)
         for factor in (1, 2, 1):
             (factor * piece).tofile(stream)
-    run = subprocess.run([sys.executable, "-c", MEMORY, tmp_path / "a.npy"], capture_output=True, text=True, check=True)
-    assert 2 * 2000 * 384 * 8 / 2**20 < float(run.stdout) < 250 + 16 * 2000 * 384 / 2**20
+    assert 2 * 2000 * 384 * 8 / 2**20 < megabytes(SAMPLE, tmp_path / "a.npy") < 250 + 16 * 2000 * 384 / 2**20
+
+
+def test_a_path_in_fortran_order_adds_no_pages(tmp_path):
+    """Of 195 MB, three chunks of 16 MB; the pages of a memory map would count until the end."""
+    with open(tmp_path / "a.npy", "wb") as stream:
+        header = {"descr": "<f4", "fortran_order": True, "shape": (200_000, 256)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.truncate(stream.tell() + 4 * 200_000 * 256)  # zeros
+    assert 16 < megabytes(COLUMNS, tmp_path / "a.npy") < 100

@@ -1,4 +1,4 @@
-"""The audit: right on data whose answers are known, the same for any source and number of threads, clear on bad input."""
+"""The audit: right on data whose answers are known, the same for any source and threads, clear on bad input."""
 
 import json
 import subprocess
@@ -137,7 +137,8 @@ def test_effective_coefficients_have_the_sum_of_the_risks():
     models = [mn.BlockModel(truth.covariances, beta, [0.2, 0.3, 0.5], 0.7) for beta in betas]
     vectors = [np.linalg.eigh(c)[1] for c in truth.covariances]
     squares = [sum((v.T @ beta[i]) ** 2 for beta in betas) for i, v in enumerate(vectors)]
-    effective = mn.BlockModel(truth.covariances, [v @ np.sqrt(s) for v, s in zip(vectors, squares)], [0.2, 0.3, 0.5], 0.7)
+    betas = [v @ np.sqrt(s) for v, s in zip(vectors, squares)]
+    effective = mn.BlockModel(truth.covariances, betas, [0.2, 0.3, 0.5], 0.7)
     for risk in (lambda m: theory.generalization(m).dense, lambda m: theory.generalization(m).sparse,
                  lambda m: theory.dense_risk(m, 60), lambda m: theory.dense_risk(m, 12),
                  lambda m: theory.expert_risk(m, [20, 20, 5]), lambda m: theory.routed_risk(m).risk,
@@ -253,9 +254,11 @@ def test_json_has_everything_and_no_nan(of_modules):
 def test_pages_and_figures(tmp_path, of_modules):
     folder = of_modules.write(tmp_path / "deep" / "folder")
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["audit.json", "index.html", "modularity.svg", "modules.svg", "null.svg", "predictions.svg", "risks.svg"]
+    assert names == ["audit.json", "index.html", "modularity.svg", "modules.svg", "null.svg", "predictions.svg",
+                     "risks.svg"]
     page = (folder / "index.html").read_text()
-    assert str(of_modules.verdict) in page and page.count("data:image/svg+xml") == 5 and "http" not in page.split("</style>")[1]
+    assert str(of_modules.verdict) in page and page.count("data:image/svg+xml") == 5
+    assert "http" not in page.split("</style>")[1]
     assert "yes" in of_modules._repr_html_() and str(of_modules.verdict) in of_modules._repr_html_()
     again = of_modules.write(tmp_path / "again")
     assert (again / "index.html").read_bytes() == (folder / "index.html").read_bytes()
@@ -414,7 +417,8 @@ def test_activations_after_a_relu_are_noted():
 def test_a_loud_row_is_noted():
     features = planted(n=800).features.copy()
     features[7] *= 1000
-    assert any(note.startswith("row 7 of those looked at holds") for note in audit(features, experts=4, **QUICK).modules.notes)
+    notes = audit(features, experts=4, **QUICK).modules.notes
+    assert any(note.startswith("row 7 of those looked at holds") for note in notes)
 
 
 def test_nothing_to_learn_is_no_answer():
@@ -426,7 +430,8 @@ def test_nothing_to_learn_is_no_answer():
 
 def test_tokens_that_repeat_are_no_modules():
     generator = np.random.default_rng(1)
-    words = generator.standard_normal((200, 6)) @ generator.standard_normal((6, 64)) + generator.standard_normal((200, 64))
+    words = generator.standard_normal((200, 6)) @ generator.standard_normal((6, 64))
+    words += generator.standard_normal((200, 64))
     word = generator.choice(200, 2000, p=1 / np.arange(1, 201) / np.sum(1 / np.arange(1, 201)))
     text = words[word] + 0.1 * generator.standard_normal((2000, 64))
     every, one = (audit(text, tokens=tokens, experts=4, **QUICK).modularity for tokens in (None, word))

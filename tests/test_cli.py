@@ -144,7 +144,7 @@ def test_audit(tmp_path, planted, capsys):
     (np.zeros((100, 4)), [], "activations must not be all zeros"),
     (np.array([[1.0, np.nan]] * 50), [], "activations must be finite"),
     (np.random.default_rng(0).random((100, 6)), ["--experts", "50"], "at least 400 distinct rows for 50 experts"),
-    (np.random.default_rng(0).random((100, 6)), ["--targets", "missing.npy"], "--targets: there is no file missing.npy"),
+    (np.random.default_rng(0).random((100, 6)), ["--targets", "none.npy"], "--targets: there is no file none.npy"),
     (np.random.default_rng(0).random((100, 6)), ["--noise", "0;1"], "expected numbers with commas"),
     (np.random.default_rng(0).random((100, 6)), ["--experts", "1"], "expected an integer of at least 2"),
 ])

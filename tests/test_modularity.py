@@ -27,7 +27,7 @@ def heavy_tails():
 
 
 def loud_rows_and_columns():
-    """Signs and magnitudes independent, but for scales: loud columns of loud rows are all active, which is no module."""
+    """Signs and magnitudes independent, but for scales: loud columns of loud rows are all active, no module."""
     generator = np.random.default_rng(4)
     scales = np.exp(generator.standard_normal((N, 1))) * np.exp(generator.standard_normal((1, D)))
     return scales * generator.standard_normal((N, D))

@@ -105,7 +105,8 @@ def test_a_giant_module_and_silent_rows_are_reported():
     generator = np.random.default_rng(0)
     features = generator.standard_normal((600, 40)) * np.exp(generator.standard_normal((600, 1)))
     features[:20] *= 1e-6
-    features[:, :4] = features[:, :4] * 0.1 + 5 * generator.standard_normal((600, 1)) ** 2 * (np.arange(600) > 20)[:, None]
+    shared = generator.standard_normal((600, 1)) ** 2 * (np.arange(600) > 20)[:, None]
+    features[:, :4] = features[:, :4] * 0.1 + 5 * shared
     notes = " ".join(find_modules(features, 2, rng=0).notes)
     assert "rows have no active entry" in notes
 
@@ -146,7 +147,8 @@ def test_bad_arguments(arguments, error, message):
 
 
 @pytest.mark.parametrize(("A", "message"), [
-    (np.zeros((50, 5)), "at least k=2 features that vary"), (np.full((50, 5), np.nan), "finite"), (np.ones((2, 3, 4)), "reshape")])
+    (np.zeros((50, 5)), "at least k=2 features that vary"), (np.full((50, 5), np.nan), "finite"),
+    (np.ones((2, 3, 4)), "reshape")])
 def test_bad_activations(A, message):
     with pytest.raises(ValueError, match=message):
         find_modules(A, 2)

@@ -2,11 +2,13 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from moenoise.activations import sparsity
+from moenoise.activations import files, sparsity
 from moenoise.activations.sparsity import prune, thresholds
 
 SHARES = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
@@ -110,6 +112,49 @@ def test_any_source_and_any_pieces_give_the_same(most_exact, monkeypatch, tmp_pa
     assert thresholds(np.asfortranarray(A)[::-1], 0.6, held_out=A.astype(np.float64)) == expected
 
 
+@pytest.mark.parametrize("method", ["uniform", "greedy"])
+def test_pieces_may_share_a_buffer(method, monkeypatch):
+    """Each as long as a chunk, overwritten by the next: all of them count, and not the last one three times."""
+    monkeypatch.setattr(files, "CHUNK_BYTES", 8 * 64 * 8)
+    A = normal((64, 8))
+    arguments = {"method": "greedy", "weights": {"a": normal((8, 5), 1)}} if method == "greedy" else {}
+
+    def pieces():
+        buffer = np.empty((64, 8))
+        for scale in (1, 10, 100):
+            np.multiply(A, scale, out=buffer)
+            yield buffer
+
+    expected = thresholds({"a": np.concatenate([A, 10 * A, 100 * A])}, 0.5, **arguments)
+    assert thresholds({"a": pieces()}, 0.5, held_out={"a": pieces()}, **arguments)[:5] == expected[:5]
+
+
+MEMORY = """
+import numpy as np
+from moenoise.activations import thresholds
+
+def peak():
+    with open("/proc/self/status") as status:  # what getrusage says counts the parent's pages from before exec
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+
+def pieces():
+    rng = np.random.default_rng(0)
+    for _ in range(1600):
+        yield np.ldexp(rng.random((32, 256)), rng.integers(-900, 900, (32, 256)))
+
+before = peak()
+found = thresholds(pieces(), 0.7, progress=False)
+assert 0.7 <= found.sparsity < 0.7001
+print(peak() - before)
+"""
+
+
+def test_memory_of_uniform_thresholds():
+    """13 million magnitudes over all powers of ten: the worst case, since every bin is touched."""
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert 16 * sparsity._N_BINS < float(run.stdout) < 400e6
+
+
 def test_layers_are_a_dict_of_numbers():
     layers = {"a": normal((20, 3)), 7: normal((50, 8), 1)}
     found = thresholds({name: iter([rows]) for name, rows in layers.items()}, 0.4, held_out=layers)
@@ -141,6 +186,24 @@ def test_pruning_compares_exactly():
     assert prune(np.array([[-3, 2], [1, -1]]), 2).tolist() == [[-3, 0], [0, 0]]
     assert prune(np.ones((2, 3, 4)), 1).shape == (2, 3, 4)
     assert not np.signbit(prune([-0.0, -1.0], 1)).any()
+
+
+def test_pruning_compares_in_double_precision():
+    """What float64 does not hold is rounded first, and said so."""
+    assert prune(np.array([2**53 - 1, 2**53]), 2**53 - 1).tolist() == [0, 2**53]
+    assert prune(np.array([2**53 + 1]), 2**53).tolist() == [0]
+    if np.finfo(np.longdouble).nmant > 52:
+        above = np.nextafter(np.longdouble(1), 2)
+        pruned = prune(np.array([above, 2]), 1)
+        assert above > 1 and pruned.tolist() == [0, 2] and pruned.dtype == np.longdouble
+
+
+def test_pruning_tensors():
+    torch = pytest.importorskip("torch")
+    for tensor in (torch.tensor([0.5, -2.0]), torch.nn.Parameter(torch.tensor([0.5, -2.0])),
+                   torch.tensor([0.5, -2.0], dtype=torch.bfloat16), torch.tensor([0.5, -2.0]).half()):
+        pruned = prune(tensor, 0.5)
+        assert pruned.tolist() == [0, -2] and pruned.dtype == np.float32
 
 
 def test_standard_error_of_held_out_rows():
@@ -340,14 +403,16 @@ GREEDY = {"method": "greedy", "weights": {"a": np.eye(4)}}
     (ValueError, r"sparsity must be .* in \[0, 1\], got 1.5", (A, 1.5, {})),
     (TypeError, "sparsity must be a real number", (A, "0.5", {})),
     (ValueError, "method must be one of", (A, 0.5, {"method": "TEAL"})),
-    (ValueError, r"step must be .* in \(0, 1\]", (A, 0.5, {"step": 0})),
+    (ValueError, r"step must be .* in \(0, 1\]", ({"a": A}, 0.5, GREEDY | {"step": 0})),
     (TypeError, "progress must be", (A, 0.5, {"progress": 1})),
     (ValueError, "A must be finite, got nan in row 1", ([[0.0], [np.nan]], 0.5, {})),
     (ValueError, "A must have at least one row", (np.ones((0, 3)), 0.5, {})),
     (ValueError, r"A\['a'\] must have two dimensions", ({"a": np.ones((2, 3, 4))}, 0.5, {})),
     (ValueError, "A must not be empty", ({}, 0.5, {})),
     (FileNotFoundError, "absent.npy", ("absent.npy", 0.5, {})),
-    (ValueError, "weights and error are for method='greedy'", (A, 0.5, {"error": abs})),
+    (ValueError, "weights, error and step are for method='greedy'", (A, 0.5, {"error": abs})),
+    (ValueError, "weights, error and step are for method='greedy'", ({"a": A}, 0.5, {"weights": {"a": np.eye(4)}})),
+    (ValueError, "weights, error and step are for method='greedy'", (A, 0.5, {"step": 0.05})),
     (TypeError, "A must be a dict layer -> rows", (A, 0.5, {"method": "greedy"})),
     (ValueError, r"weights must be given .* matrices \(d, m\)", ({"a": A}, 0.5, {"method": "greedy"})),
     (ValueError, "weights must be given .* numbers", ({"a": A}, 0.5, {"method": "greedy", "error": abs})),

@@ -98,7 +98,7 @@ def test_number_of_swaps_is_uniform_over_its_range():
     assert stats.chisquare(counts[1:4]).pvalue > 1e-6
     by_default = swap_words(["a b c d e f"] * 100, rng=0).n_changes
     assert set(by_default.tolist()) == {1, 2}
-    for swaps in (0, 1, 4, (2, 2), [2, 3], np.array([0, 1])):
+    for swaps in (0, 1, 4, (2, 2), [2, 3], np.array([0, 1]), np.array(2), np.int8(3)):
         found = set(swap_words(["a b c d e f"] * 60, swaps=swaps, rng=0).n_changes.tolist())
         assert found == set(range(np.min(swaps), np.max(swaps) + 1))
 
@@ -270,7 +270,8 @@ def test_bad_arguments(noise, error, words, arguments):
 
 @pytest.mark.parametrize(("error", "value"), [
     (ValueError, -1), (TypeError, 1.5), (TypeError, True), (TypeError, "2"), (TypeError, None), (TypeError, (1, None)),
-    (ValueError, (2, 1)), (ValueError, (1, 2, 3)),
+    (ValueError, (2, 1)), (ValueError, (1, 2, 3)), (TypeError, np.array(2.0)), (TypeError, np.array("2")),
+    (ValueError, np.array([2])), (ValueError, []), (TypeError, np.array([[1], [2]])), (TypeError, [1, [2]]),
 ])
 def test_bad_counts(error, value):
     with pytest.raises(error, match="swaps must be"):

@@ -28,8 +28,8 @@ CAPTIONS = {
     "modules": "The activations, rows and features ordered by module: percentile ranks of their magnitudes within each "
                "feature, what is not active in white.",
     "null": "The same of a draw without modules, with modules of its own: ordering makes blocks appear in anything.",
-    "modularity": "Modularity on rows that the modules were not found on: of the activations, and of {draws} draws that "
-                  "have their {kind}, and no modules. Dotted: {ratio:g} times the draws' mean.",
+    "modularity": "Modularity on rows that the modules were not found on: of the activations, and of {draws} draws "
+                  "that have their {kind}, and no modules. Dotted: {ratio:g} times the draws' mean.",
     "risks": "Risks on rows held out, over the added noise; bars are two standard errors. 1 is the risk of the mean.",
     "predictions": "What the fitted block model predicts for least squares without a penalty (lines), and what was "
                    "measured (markers, with bars of two standard errors).",
@@ -235,8 +235,8 @@ def described(audit):
     if audit.model is not None:
         meets = crossover(audit.model)
         when = f"from a standard deviation of {meets:.3g} on" if math.isfinite(meets) else "at no standard deviation"
-        pairs.append(("Block model", f"noise variance {audit.model.noise_variance:.3g} of a feature's 1; were noise added "
-                                     f"to test rows alone, dense would win {when} (Theorem 3)"))
+        pairs.append(("Block model", f"noise variance {audit.model.noise_variance:.3g} of a feature's 1; were noise "
+                                     f"added to test rows alone, dense would win {when} (Theorem 3)"))
     if settings["classes"] is not None:
         pairs.append(("Targets", f"{len(settings['classes'])} classes, one response each"))
     elif settings["responses"] is not None:

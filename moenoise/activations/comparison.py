@@ -169,10 +169,11 @@ def losses(split, blocks, shuffled, noise, scale, seed):
     noisy = Noisy(train, test, split.train_response, folds(split.train_groups, TUNING_FOLDS, seed),
                   PENALTIES * (1 + scale**2))
 
-    def squared(answers):
-        return ((answers - split.test_response) ** 2).sum(axis=1)
+    def squared(answer):
+        return ((answer - split.test_response) ** 2).sum(axis=1)
 
-    errors = {name: squared(answers) for name, answers in (dense_answers(noisy) | experts_answers(noisy, blocks)).items()}
+    answers = dense_answers(noisy) | experts_answers(noisy, blocks)
+    errors = {name: squared(answer) for name, answer in answers.items()}
     errors["random blocks"] = np.mean([squared(experts_answers(noisy, each)["experts"]) for each in shuffled], axis=0)
     errors["misrouting"] = (routed_rows(noisy, blocks) != blocks.test_expert).astype(float)
     return errors

@@ -1,8 +1,8 @@
 r"""Rows without modules: a Gaussian copula with the marginals and the correlations of given rows.
 
 Each column x_i is taken for an increasing function of a normal variable, x_i = F_i(z_i), with z ~ N(0, P). Its normal
-scores are ``s_i = E[z_i | x_i]``: where many values are equal, as zeros after a ReLU are, they share one score, the mean
-of z_i over the interval that belongs to them. P is such that the scores of a draw correlate as the rows' own do. With
+scores are ``s_i = E[z_i | x_i]``: where many values are equal, as zeros after a ReLU are, they share one score, the
+mean of z_i over the interval that is theirs. P is such that the scores of a draw correlate as the rows' own do. With
 the Hermite coefficients of the score, ``c_im = E[s_i(z) He_m(z)] / sqrt(m!)``, Mehler's formula gives::
 
     E[s_i s_j] = sum_m c_im c_jm P_ij^m

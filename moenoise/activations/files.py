@@ -1,11 +1,12 @@
 """Arrays in files: where an entry lies in a .npy, .npz or .safetensors file, and its rows piece by piece."""
 
+import ast
 import contextlib
+import errno
 import json
 import math
 import stat
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import numpy as np
 CHUNK_BYTES = 2**25
 CHUNK_ROWS = 2**16
 
-# The largest header that the safetensors format allows.
+# The largest headers: the safetensors format's own limit, and NumPy's for what it parses.
 _MAX_HEADER_BYTES = 100_000_000
+_MAX_NPY_HEADER_BYTES = 10_000
 
 # bfloat16, which NumPy lacks, is the upper half of a float32.
 _BFLOAT16 = "BF16"
@@ -63,26 +65,19 @@ def _find_in_npy(path, key, name):
 
 
 def _find_in_npz(path, key, name):
-    with _zip_errors(path, name), zipfile.ZipFile(path) as archive:
+    with _open_zip(path, name) as archive:
         names = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         key = _choose(names, key, path, name)
-        info = archive.getinfo(f"{key}.npy")
-        with archive.open(info) as stream:
-            stored = Stored(path, f"{key}.npy", 0, None, False, (), False)
-            return _read_npy_header(stream, stored, info.file_size, name)
+        stored = Stored(path, f"{key}.npy", 0, None, False, (), False)
+        with _open_member(archive, stored, name) as stream:
+            return _read_npy_header(stream, stored, archive.getinfo(stored.member).file_size, name)
 
 
 def _read_npy_header(stream, stored, size, name):
     """`stored` with what the header says, for an npy file of `size` bytes whose beginning `stream` stands at."""
     where = _describe(stored)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"unknown version {version}")
-        shape, fortran_order, dtype = readers[version](stream)
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ValueError(f"{name}: {where} has no valid header of the npy format: {error}") from error
+    with _damage(f"{name}: {where} has no valid header of the npy format"):
+        shape, fortran_order, dtype = _parse_npy_header(stream)
     if dtype.hasobject:
         raise TypeError(f"{name} must hold real numbers, but {where} holds pickled Python objects, which are not read")
     check_kind(dtype, name, where)
@@ -93,18 +88,39 @@ def _read_npy_header(stream, stored, size, name):
     return stored._replace(offset=stream.tell(), dtype=dtype, shape=shape, fortran_order=fortran_order)
 
 
+def _parse_npy_header(stream):
+    """(shape, fortran_order, dtype). NumPy's own parser lets negative and bool lengths pass, and warns of Python 2."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown version {version}")
+    n_bytes = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if n_bytes > _MAX_NPY_HEADER_BYTES:
+        raise ValueError(f"a header of {n_bytes} bytes")
+    try:
+        header = ast.literal_eval(stream.read(n_bytes).decode("latin1"))
+    except MemoryError as error:  # what is nested too deeply overflows the parser's stack, not the memory
+        raise ValueError("nested too deeply") from error
+    if header.keys() != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"the keys {list(header)}")
+    shape, fortran_order = header["shape"], header["fortran_order"]
+    if type(shape) is not tuple or not _are_lengths(shape) or type(fortran_order) is not bool:
+        raise ValueError(f"shape {shape}, fortran_order {fortran_order}")
+    return shape, fortran_order, np.lib.format.descr_to_dtype(header["descr"])
+
+
+def _are_lengths(numbers):
+    return all(type(number) is int and number >= 0 for number in numbers)
+
+
 def _find_in_safetensors(path, key, name):
     size = path.stat().st_size
-    try:
-        with open(path, "rb") as stream:
-            n_header = int.from_bytes(stream.read(8), "little")
-            if size < 8 or n_header > min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError(f"a header of {n_header} bytes in a file of {size}")
-            header = json.loads(stream.read(n_header).decode())
+    with open(path, "rb") as stream, _damage(f"{name}: {path} has no valid header of the safetensors format"):
+        n_header = int.from_bytes(stream.read(8), "little")
+        if size < 8 or n_header > min(size - 8, _MAX_HEADER_BYTES):
+            raise ValueError(f"a header of {n_header} bytes in a file of {size}")
+        header = json.loads(stream.read(n_header).decode())
         header.pop("__metadata__", None)
         entries = {entry: _as_safetensors_entry(fields) for entry, fields in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{name}: {path} has no valid header of the safetensors format: {error!r}") from error
     expected, found = max((end for *_, end in entries.values()), default=0), size - 8 - n_header
     if found != expected:
         raise ValueError(f"{name}: {path} is {'truncated' if found < expected else 'too long'}: "
@@ -121,10 +137,10 @@ def _find_in_safetensors(path, key, name):
 
 def _as_safetensors_entry(fields):
     """(dtype, shape, begin, end) of one tensor; the offsets count from the end of the header."""
-    shape, (begin, end) = tuple(fields["shape"]), fields["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)) or begin > end:
-        raise ValueError(f"shape {shape}, offsets {begin} to {end}")
-    return fields["dtype"], shape, begin, end
+    kind, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
+    if type(kind) is not str or not _are_lengths((*shape, begin, end)) or begin > end:
+        raise ValueError(f"dtype {kind!r}, shape {shape}, offsets {begin} to {end}")
+    return kind, shape, begin, end
 
 
 def _choose(names, key, path, name):
@@ -143,27 +159,54 @@ def _describe(stored):
 
 
 @contextlib.contextmanager
-def _zip_errors(path, name):
-    """Errors of a damaged, encrypted or unknown archive as ValueError."""
+def _damage(meaning):
+    """Whatever parsers and decoders raise of damaged bytes, as ValueError; errors of the system stay what they are."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{name}: {path} is not a zip file that can be read: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decompressors raise OSError without a number; damaged offsets lead to EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise ValueError(f"{meaning}: {str(error) or repr(error)}") from error
 
 
 def read_stored(stored, name):
     """Pieces of a stored array."""
-    if stored.fortran_order and stored.member is None and math.prod(stored.shape):
-        table = np.memmap(stored.path, stored.dtype, "r", stored.offset, stored.shape, order="F")
-        yield from cut(table)
-        return
+    if stored.fortran_order and stored.member is None:
+        return _read_columns(stored, name)
+    return _read_rows(stored, name)
+
+
+def _read_columns(stored, name):
+    """Of a file in Fortran order, where a row's entries lie apart: for each piece a part of every column.
+
+    Reads rather than a memory map, whose pages would count as the process's memory, and which ends the process where
+    the file has become shorter.
+    """
+    n_rows, d = stored.shape
+    rows = rows_per_chunk(d)
+    with open(stored.path, "rb", buffering=0) as stream:
+        for start in range(0, n_rows, rows):
+            columns = np.empty((d, min(rows, n_rows - start)), stored.dtype)
+            for i, column in enumerate(columns):
+                stream.seek(stored.offset + (i * n_rows + start) * stored.dtype.itemsize)
+                if stream.readinto(column.view(np.uint8)) != column.nbytes:
+                    raise ValueError(f"{name}: {_describe(stored)} ends before its last row")
+            yield columns.T
+
+
+def _read_rows(stored, name):
+    """Of an array whose rows lie one after the other; a member of a zip file in Fortran order is one piece."""
     n_rows, d = stored.shape
     rows = n_rows if stored.fortran_order else rows_per_chunk(d)
     with _open_stored(stored, name) as stream:
         for start in range(0, n_rows, max(1, rows)):
             shape = min(rows, n_rows - start), d
             n_bytes = math.prod(shape) * stored.dtype.itemsize
-            data = stream.read(n_bytes)
+            with _damage(f"{name}: {_describe(stored)} cannot be read"):
+                data = stream.read(n_bytes)
             if len(data) != n_bytes:
                 raise ValueError(f"{name}: {_describe(stored)} ends before its last row")
             table = np.frombuffer(data, stored.dtype).reshape(shape, order="F" if stored.fortran_order else "C")
@@ -182,10 +225,20 @@ def _open_stored(stored, name):
             stream.seek(stored.offset)
             yield stream
         return
-    with _zip_errors(stored.path, name), zipfile.ZipFile(stored.path) as archive:
-        with archive.open(stored.member) as stream:
+    with _open_zip(stored.path, name) as archive, _open_member(archive, stored, name) as stream:
+        with _damage(f"{name}: {_describe(stored)} cannot be read"):
             stream.read(stored.offset)  # a seek may give up the check of the sum
-            yield stream
+        yield stream
+
+
+def _open_zip(path, name):
+    with _damage(f"{name}: {path} is not a zip file that can be read"):
+        return zipfile.ZipFile(path)
+
+
+def _open_member(archive, stored, name):
+    with _damage(f"{name}: {_describe(stored)} cannot be read"):
+        return archive.open(stored.member)
 
 
 def rows_per_chunk(d):

@@ -167,8 +167,8 @@ def modules_of(rows, k, sparsity, *, seed, method="modularity", index=None, name
     active = active_entries(magnitudes, threshold)
     members = np.flatnonzero(active.any(axis=0) & ~constant)
     if len(members) < k:
-        raise ValueError(f"sparsity must leave at least k={k} features active; at {sparsity:g} there are {len(members)} of "
-                         f"{len(constant)}: a lower one makes more of them active")
+        raise ValueError(f"sparsity must leave at least k={k} features active; at {sparsity:g} there are "
+                         f"{len(members)} of {len(constant)}: a lower one makes more of them active")
     active = np.ascontiguousarray(active[:, members])
     groups, experts = FINDERS[method](rows[:, members], active, k, seed)
     groups, experts = without_empty(groups, experts)
@@ -329,7 +329,8 @@ def degenerate(rows, active, features, usage, k):
     columns = (rows**2).mean(axis=0)
     loudest = np.divide(rows**2, columns, out=np.zeros_like(rows), where=columns > 0).sum(axis=1)
     if len(rows) >= 1 / LOUD_SHARE and loudest.max() > LOUD_SHARE * loudest.sum():
-        notes.append(f"row {loudest.argmax()} of those looked at holds {loudest.max() / loudest.sum():.0%} of the energy")
+        share = loudest.max() / loudest.sum()
+        notes.append(f"row {loudest.argmax()} of those looked at holds {share:.0%} of the energy")
     if np.mean(rows < 0) < FEW_NEGATIVE:
         notes.append("the activations are hardly ever negative, as after a ReLU: there modules are correlations, which "
                      "draws without modules have as well; what enters the ReLU tells more")

@@ -1,11 +1,12 @@
 """Reading activations: any source of rows as chunks of bounded size."""
 
+import functools
 import os
-import sys
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from .._validation import as_plain_tensor, tensor_to_numpy
 from .files import check_kind, check_shape, cut, find_stored, read_stored, rows_per_chunk
 
 
@@ -19,8 +20,8 @@ def read_chunks(source, *, key=None, name="activations"):
         - A path to a ``.npy``, ``.npz`` or ``.safetensors`` file. It is read piece by piece and never unpickled.
         - An iterable of 2-d pieces of any lengths: a generator, or a list or tuple whose first item has two
           dimensions. (A list whose items are rows is an array; as an array, one of 2-d items would have three
-          dimensions and be no source, so the two cannot be confused.) A piece may be overwritten once the next one is
-          asked for.
+          dimensions and be no source, so the two cannot be confused.) Pieces are copied: one may be overwritten once
+          the next one is asked for.
     key : str, optional
         Which array of a ``.npz`` or ``.safetensors`` file; required where there are several.
     name : str, optional
@@ -32,7 +33,8 @@ def read_chunks(source, *, key=None, name="activations"):
         Read-only, finite, in the machine's byte order: float32 where the source is float32, float16 or bfloat16 (the
         latter two exactly), float64 where it is anything else (integers above 2**53 are rounded). Every chunk but the
         last has the same number of rows, however the source is cut up: as many as take 32 MB in float64, at most
-        65536. Where no conversion is needed, a chunk of that many rows of an array is a view of it.
+        65536. A chunk of an array is a view of it where no conversion is needed; it keeps its values as long as the
+        array does, any other chunk for good.
 
     Raises
     ------
@@ -42,7 +44,8 @@ def read_chunks(source, *, key=None, name="activations"):
         Where an entry is NaN or infinite (the message names the row), there is no row or no column, the number of
         columns changes, there are not two dimensions; where a file is truncated, damaged or of another format; where
         `key` is missing, unknown, or given for a source without names. What can be known without reading rows is
-        raised by the call, the rest when the chunk is asked for.
+        raised by the call, the rest when the chunk is asked for. Of what is damaged in a file's rows, only a ``.npz``
+        tells, by its sums, at the end of the array.
     FileNotFoundError, IsADirectoryError, PermissionError
         Where a path does not lead to a file that can be read.
 
@@ -65,13 +68,14 @@ def read_chunks(source, *, key=None, name="activations"):
     >>> [chunk.tolist() for chunk in read_chunks(pieces)]
     [[[1.0, 1.0], [2.0, 2.0], [2.0, 2.0]]]
     """
-    return _checked(_regrouped(_floats(_open(source, key, name)), name), name)
+    pieces, are_lent = _open(source, key, name)
+    return _checked(_regrouped(_floats(pieces, are_lent), name), name)
 
 
 def _open(source, key, name):
-    """An iterable of pieces (rows, d), of any real dtype."""
+    """An iterable of pieces (rows, d), of any real dtype, and whether their owner may overwrite one after the next."""
     if isinstance(source, (str, os.PathLike)):
-        return read_stored(find_stored(source, key, name), name)
+        return read_stored(find_stored(source, key, name), name), False
     if key is not None:
         raise ValueError(f"key is for files with named arrays, but {name} is no path")
     if isinstance(source, (Mapping, bytes, bytearray)):
@@ -79,8 +83,8 @@ def _open(source, key, name):
         kind = type(source).__name__
         raise TypeError(f"{name} must be an array, a path or an iterable of chunks, got {kind}: {hint}")
     if _is_iterable_of_chunks(source):
-        return (part for piece in source for part in cut(_as_table(piece, f"each chunk of {name}")))
-    return cut(_as_table(source, name))
+        return (part for piece in source for part in cut(_as_table(piece, f"each chunk of {name}"))), True
+    return cut(_as_table(source, name)), False
 
 
 def _is_iterable_of_chunks(source):
@@ -100,21 +104,10 @@ def _n_dimensions(item):
 
 def _as_table(value, name):
     """`value` as an array of real numbers or a PyTorch tensor, with two dimensions."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        table = _as_plain_tensor(value, torch, name)
-    else:
-        table = _as_plain_array(value, name)
+    tensor = as_plain_tensor(value, name)
+    table = _as_plain_array(value, name) if tensor is None else tensor
     check_shape(tuple(table.shape), name)
     return table
-
-
-def _as_plain_tensor(tensor, torch, name):
-    if tensor.device.type != "cpu":
-        raise TypeError(f"{name} must be on the CPU, got a tensor on {tensor.device}: call .cpu()")
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-        raise TypeError(f"{name} must be a dense tensor of real numbers, got {tensor.layout}, {tensor.dtype}")
-    return tensor.detach()
 
 
 def _as_plain_array(value, name):
@@ -130,17 +123,17 @@ def _as_plain_array(value, name):
     return array
 
 
-def _floats(pieces):
-    """Each piece in float32 or float64."""
+def _floats(pieces, are_lent):
+    """Each piece in float32 or float64, and in memory of its own where they are lent."""
+    convert = functools.partial(np.array, order="C") if are_lent else np.ascontiguousarray
     for piece in pieces:
-        if not isinstance(piece, np.ndarray):  # a tensor
-            half = piece.is_floating_point() and piece.element_size() < 4
-            piece = (piece.float() if half else piece).resolve_neg().numpy()
+        if not isinstance(piece, np.ndarray):  # a tensor, of which no more than a piece is converted at once
+            piece = tensor_to_numpy(piece)
         if piece.dtype.kind == "f" and piece.dtype.itemsize <= 4:  # of either byte order
-            yield np.ascontiguousarray(piece, dtype=np.float32)
+            yield convert(piece, dtype=np.float32)
         else:
             with np.errstate(over="ignore"):  # of what has more range than float64; `_checked` finds the infinity
-                yield np.ascontiguousarray(piece, dtype=np.float64)
+                yield convert(piece, dtype=np.float64)
 
 
 def _regrouped(pieces, name):
@@ -155,7 +148,7 @@ def _regrouped(pieces, name):
             yield np.concatenate([*held, piece[:missing]]) if held else piece[:missing]
             held, n_held, piece = [], 0, piece[missing:]
         if len(piece):
-            held.append(piece.copy())  # its owner may overwrite it
+            held.append(piece)
             n_held += len(piece)
     if held:
         yield np.concatenate(held) if len(held) > 1 else held[0]

@@ -56,9 +56,10 @@ def sample_rows(source, max_rows, *, key=None, rng=None, name="activations"):
 
     Notes
     -----
-    Memory: at most ``16 * max_rows * d`` bytes (the sample in float64, twice while it is put in order), plus 250 MB
-    for chunks, hashes and their merging, whatever the number of rows (more where a single row exceeds a chunk). A
-    million rows of 384 features, of which 10,000 are kept, take about 6 seconds of one core, most of it for the hashes.
+    Memory: at most ``16 * max_rows * (d + 3)`` bytes (the sample in float64, twice while it is put in order, and its
+    hashes), plus 250 MB for chunks, hashes and their merging, whatever the number of rows (more where a single row
+    exceeds a chunk). A million rows of 384 features, of which 10,000 are kept, take about 6 seconds of one core, most
+    of it for the hashes.
 
     `n_duplicates` is exact where the source has fewer than 2**20 distinct rows. Beyond, the number of distinct rows is
     estimated from the 2**20 smallest hashes with a relative standard error of 0.1 % (Beyer et al., 2007, "On
@@ -96,46 +97,48 @@ def _hashes(rows, key):
 
 
 class _SmallestHashes:
-    """The rows with the `max_rows` smallest hashes so far; the place of a row that drops out is taken by another."""
+    """The rows with the `max_rows` smallest hashes so far, each in a slot; that of a row that drops out is used again.
+    """
 
     def __init__(self, max_rows):
         self.max_rows = max_rows
-        self.hashes = np.empty(0, dtype=np.uint64)
-        self.index = np.empty(0, dtype=np.intp)
-        self.rows = None  # its first len(hashes) rows are filled
+        self.hashes = np.empty(0, dtype=np.uint64)  # ascending: a chunk is merged without sorting all of them again
+        self.slots = np.empty(0, dtype=np.intp)  # of each hash
+        self.index = self.rows = None  # by slot
 
     def add(self, hashes, rows, start):
         """Rows start, start + 1, ... of the source."""
         hashes, first = np.unique(hashes, return_index=True)
-        new = ~np.isin(hashes, self.hashes)
-        hashes, first = hashes[new], first[new]
-        together = np.concatenate([self.hashes, hashes])
-        if len(together) > self.max_rows:
-            largest = np.partition(together, self.max_rows - 1)[self.max_rows - 1]
-            hashes, first = hashes[hashes <= largest], first[hashes <= largest]
-            places = np.flatnonzero(self.hashes > largest)
-        else:
-            places = np.empty(0, dtype=np.intp)
-        filled, count = len(self.hashes), len(self.hashes) + len(hashes) - len(places)
-        self._grow(count, rows.shape[1])
-        places = np.concatenate([places, np.arange(filled, count)])
-        self.hashes[places], self.index[places], self.rows[places] = hashes, start + first, rows[first]
+        places = np.searchsorted(self.hashes, hashes)
+        new = places == np.searchsorted(self.hashes, hashes, side="right")
+        n_filled, n_slots = len(self.slots), min(len(self.slots) + np.count_nonzero(new), self.max_rows)
+        slots = np.insert(self.slots, places[new], -1)
+        self.hashes = np.insert(self.hashes, places[new], hashes[new])[:n_slots]
+        self.slots, dropped = slots[:n_slots], slots[n_slots:]
+        free = np.concatenate([dropped[dropped >= 0], np.arange(n_filled, n_slots)])
+        self.slots[self.slots < 0] = free
+        self._grow(n_slots, rows.shape[1])
+        first = first[new][:len(free)]  # those with the smallest hashes
+        self.index[free], self.rows[free] = start + first, rows[first]
 
-    def _grow(self, count, d):
-        """Room for `count` rows; that of the rows themselves at least doubles, so that few are ever copied."""
-        self.hashes = np.concatenate([self.hashes, np.empty(count - len(self.hashes), dtype=np.uint64)])
-        self.index = np.concatenate([self.index, np.empty(count - len(self.index), dtype=np.intp)])
+    def _grow(self, n_slots, d):
+        """Room for `n_slots` rows, which at least doubles, so that few are ever copied."""
         if self.rows is None:
-            self.rows = np.empty((count, d))
-        elif count > len(self.rows):
-            grown = np.empty((min(max(count, 2 * len(self.rows)), self.max_rows), d))
-            grown[:len(self.rows)] = self.rows
-            self.rows = grown
+            self.index, self.rows = np.empty(n_slots, dtype=np.intp), np.empty((n_slots, d))
+        elif n_slots > len(self.rows):
+            length = min(max(n_slots, 2 * len(self.rows)), self.max_rows)
+            self.index, self.rows = _lengthened(self.index, length), _lengthened(self.rows, length)
 
     def in_order(self):
         """(rows, index), in the source's order."""
-        order = np.argsort(self.index)
-        return self.rows[order], self.index[order]
+        slots = np.argsort(self.index[:len(self.slots)])
+        return self.rows[slots], self.index[slots]
+
+
+def _lengthened(array, length):
+    longer = np.empty((length, *array.shape[1:]), array.dtype)
+    longer[:len(array)] = array
+    return longer
 
 
 class _DistinctRows:

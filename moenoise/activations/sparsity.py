@@ -19,6 +19,9 @@ FRACTION_BITS = 12
 _SHIFT = 52 - FRACTION_BITS
 _N_BINS = 2 ** (11 + FRACTION_BITS)
 
+# The greedy search's step of a layer's sparsity, unless another is asked for.
+_STEP = 0.05
+
 # Candidates whose costs agree to rounding are equally good, so that the choice does not depend on the BLAS.
 _TIE = 1e-9
 
@@ -48,7 +51,7 @@ class Thresholds(NamedTuple):
     """Of that, the threshold taken as given: standard deviation over rows of a row's sparsity, over sqrt(rows)."""
 
 
-def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=0.05, held_out=None, key=None,
+def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=None, held_out=None, key=None,
                progress=True):
     r"""The magnitudes below which activations are set to zero to reach a sparsity, as in TEAL (Liu et al., 2024).
 
@@ -85,8 +88,8 @@ def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=
         is. Where `error` is given: dict layer -> int, the number of weights.
     error : callable, optional, for "greedy"
         From a dict layer -> threshold to a float, the error to be minimised instead.
-    step : float in (0, 1], default 0.05, for "greedy"
-        The step of a layer's sparsity.
+    step : float in (0, 1], optional, for "greedy"
+        The step of a layer's sparsity; default 0.05.
     held_out : as A, with the same layers and widths, optional
         Other rows, at least two a layer, on which the achieved sparsity is measured.
     key : str, optional
@@ -108,12 +111,12 @@ def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=
 
     Notes
     -----
-    Uniform thresholds take one pass, and about 300 MB at most. They are exact for layers of at most 2**23 entries, and
-    for any number of entries that have at most 13 significant bits: float16, bfloat16. Otherwise entries are counted
-    in bins whose bounds are a factor of ``1 + 2**-12`` apart or less, and the threshold is the largest magnitude in
-    the bin of the exact one: not below it, and above it by less than 2.5e-4 of itself (below 2.3e-308, by less than
-    5.5e-312). The achieved sparsity is always counted exactly; it exceeds that of the exact one by what lies in
-    a part of one bin.
+    Uniform thresholds take one pass, and at most 400 MB beside the source's own pieces (more where a single row exceeds
+    a chunk). They are exact for layers of at most 2**23 entries, and for any number of entries that have at most 13
+    significant bits: float16, bfloat16. Otherwise entries are counted in bins whose bounds are a factor of
+    ``1 + 2**-12`` apart or less, and the threshold is the largest magnitude in the bin of the exact one: not below it,
+    and above it by less than 2.5e-4 of itself (below 2.3e-308, by less than 5.5e-312). The achieved sparsity is always
+    counted exactly; it exceeds that of the exact one by what lies in a part of one bin.
 
     Every threshold is a value of the data, so that comparing in the data's own precision prunes the same entries.
 
@@ -146,14 +149,14 @@ def thresholds(A, sparsity, *, method="uniform", weights=None, error=None, step=
     """
     sparsity = _validation.as_scalar(sparsity, "sparsity", low=0, high=1)
     _validation.as_choice(method, "method", ("uniform", "greedy"))
-    step = _validation.as_scalar(step, "step", low=0, high=1, open_low=True)
+    if method == "uniform" and not (weights is error is step is None):
+        raise ValueError("weights, error and step are for method='greedy'")
+    step = _validation.as_scalar(_STEP if step is None else step, "step", low=0, high=1, open_low=True)
     progress = _validation.as_flag(progress, "progress")
     rows = _open(A, "A", key)
     others = None if held_out is None else _open_held_out(held_out, A, key)
     if method == "greedy":
         weights = _as_weights(weights, error, A)
-    elif weights is not None or error is not None:
-        raise ValueError("weights and error are for method='greedy'")
     with progress_bar("thresholds", shown=progress, unit=" rows") as bar:
         if method == "greedy":
             found, summary = _greedy(rows, sparsity, weights, error, step, bar)
@@ -173,12 +176,13 @@ def prune(A, threshold):
     A : array-like (d,), (n, d) or (batch, n, d)
         Finite real numbers.
     threshold : float >= 0
-        Compared exactly, whatever the precision of A.
+        Compared in float64, which holds all values of float16, float32 and integers up to 2**53 exactly. Larger
+        integers and longer floats are rounded to float64 first.
 
     Returns
     -------
     array of A's shape
-        Of A's own type where that is a float's, otherwise float64.
+        Of A's own type where that is a float's, otherwise float64; float32 for a PyTorch tensor of halves.
 
     Raises
     ------
@@ -194,7 +198,7 @@ def prune(A, threshold):
     """
     wide = _validation.as_array(A, "A", (1, 2, 3), allow_empty=True)
     threshold = _validation.as_scalar(threshold, "threshold", low=0)
-    own = np.asarray(A)
+    own = np.asarray(_validation.from_torch(A, "A"))
     values = own if own.dtype.kind == "f" else wide
     return np.where(np.abs(wide) <= threshold, values.dtype.type(0), values)
 
@@ -306,12 +310,11 @@ class _Magnitudes:
     def _count_held(self):
         if self.counts is None:  # only the pages of bins that occur are ever touched
             self.counts, self.largest = np.zeros(_N_BINS, dtype=np.int64), np.zeros(_N_BINS)
-        for magnitudes in self.held:
-            magnitudes = magnitudes.astype(np.float64, copy=False)
+        while self.held:  # each is freed once it is counted
+            magnitudes = self.held.pop().astype(np.float64, copy=False)
             bins = magnitudes.view(np.int64) >> _SHIFT  # patterns of floats >= 0 are in the floats' order
             np.add.at(self.counts, bins, 1)
             np.maximum.at(self.largest, bins, magnitudes)
-        self.held = []
 
     def smallest(self, rank):
         """The smallest t, 0 or a magnitude (the largest in its bin), with at least `rank` of them up to t, and how
@@ -320,7 +323,8 @@ class _Magnitudes:
             return 0.0, self.n_zeros
         if self.counts is None:
             magnitudes = np.concatenate(self.held)
-            threshold = np.partition(magnitudes, rank - 1)[rank - 1]
+            magnitudes.partition(rank - 1)
+            threshold = magnitudes[rank - 1]
             return float(threshold), int(np.count_nonzero(magnitudes <= threshold))
         bins = np.flatnonzero(self.counts)
         counts = np.cumsum(self.counts[bins])

@@ -125,8 +125,8 @@ def _modular(found):
     kept = "" if found.modular is not None else (f"; but these have only {found.correlation_kept:.0%} of the "
                                                  "correlations: the columns are too sparse for a null")
     return Answer("Do the features come in modules?", found.modular,
-                  f"modularity {found.score:.3f} on held-out rows, {found.null.mean():.3f} in draws without modules (of "
-                  f"the same {found.null_kind}): z = {found.z:.1f} (above {LEAST_Z:g}: modular), ratio "
+                  f"modularity {found.score:.3f} on held-out rows, {found.null.mean():.3f} in draws without modules "
+                  f"(of the same {found.null_kind}): z = {found.z:.1f} (above {LEAST_Z:g}: modular), ratio "
                   f"{found.ratio:.2f} (above {LEAST_RATIO:g}){kept}", weak=found.z > LEAST_Z and found.modular is False)
 
 
