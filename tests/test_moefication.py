@@ -11,6 +11,7 @@ from scipy.special import erf
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from moenoise import _validation
 from moenoise.activations import moefication
 from moenoise.activations.moefication import balanced_assignment, moefy
 
@@ -275,7 +276,10 @@ def test_layer_keeps_its_own_weights(weights, X):
     before = layer(X, active=3)
     W_in[:] = 0
     assert_array_equal(layer(X, active=3), before)
-    assert not layer.experts.flags.writeable
+    fitted = moefy(W_in + 1, weights["W_out"], EXPERTS, inputs=X, rng=0)
+    arrays = [value for value in vars(fitted).values() if isinstance(value, np.ndarray)]
+    assert len(arrays) == 5
+    assert not any(array.flags.writeable for array in (*arrays, *fitted._weights, *fitted._selector))
 
 
 def test_activation_may_write_to_its_argument(weights, X):
@@ -326,19 +330,21 @@ def test_bad_input_is_refused_by_name(weights, changes, kind, message, monkeypat
         moefy(**{"experts": EXPERTS, **weights, **changes})
 
 
-def test_transposed_weights_are_recognised(weights):
+def test_transposed_weights_are_recognised_where_a_length_tells(weights):
     W = np.ones((NEURONS, D_IN))
-    for changes in ({}, {"b_out": np.ones(D_IN)}):
-        with pytest.raises(ValueError, match="weight.T"):
-            moefy(W, W.T, 4, **changes)
-    with pytest.raises(ValueError, match="weight.T"):
+    with pytest.raises(ValueError, match="b_in must have 12 entries, got 40.*weight.T"):
         moefy(W, W.T, 4, b_in=np.ones(NEURONS))
-    with pytest.raises(ValueError, match="weight.T"):
+    with pytest.raises(ValueError, match="W_out must have one row a column of W_in, 12.*weight.T"):
         moefy(weights["W_in"].T, weights["W_out"].T, 4)
     with pytest.raises(ValueError, match="inputs must have 40 columns"):
         moefy(W, W.T, 4, inputs=np.ones((5, D_IN)))
-    narrow = moefy(W, W.T, 4, b_in=np.zeros(D_IN), rng=0)  # said to be meant
-    assert narrow.experts.shape == (D_IN,)
+
+
+def test_a_layer_may_have_fewer_neurons_than_inputs():
+    rng = np.random.default_rng(0)
+    W_in, W_out = rng.standard_normal((NEURONS, D_IN)), rng.standard_normal((D_IN, NEURONS))
+    narrow = moefy(W_in, W_out, 4, rng=0)
+    assert narrow.experts.shape == (D_IN,) and f"{NEURONS} inputs" in repr(narrow)
 
 
 @pytest.mark.parametrize(("X", "settings", "kind", "message"), [
@@ -376,3 +382,148 @@ def test_selector_is_fitted_at_any_scale(weights, X, scale):
         usual = moefy(weights["W_in"], weights["W_out"], EXPERTS, inputs=X, rng=0)
         assert_array_equal(layer.chosen(scale * X, active=2, selection="learned"),
                            usual.chosen(X, active=2, selection="learned"))
+
+
+def test_selector_beyond_single_precision_is_refused(weights, X):
+    W_in, W_out = (1e37 * weights["W_in"]).astype(np.float32), weights["W_out"].astype(np.float32)
+    with pytest.raises(ValueError, match="inputs must be of a magnitude"):
+        moefy(W_in, W_out, EXPERTS, inputs=1e-43 * X, rng=0)
+
+
+# ---- any magnitude ---------------------------------------------------------------------------------------------------
+
+
+def without_biases(weights, scale=1.0, **settings):
+    return moefy(scale * weights["W_in"], scale * weights["W_out"], EXPERTS, rng=0, **settings)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-100, 1e100, 1e250])
+@pytest.mark.parametrize("selection", ["ground truth", "similarity"])
+def test_error_and_share_do_not_depend_on_the_scale_of_weights(weights, X, scale, selection):
+    usual, scaled = without_biases(weights), without_biases(weights, scale)
+    for name in ("relative_error", "share_of_activation"):
+        value = getattr(usual, name)(X, active=2, selection=selection)
+        assert 0.3 < value < 0.9
+        assert getattr(scaled, name)(X, active=2, selection=selection) == pytest.approx(value, rel=1e-9)
+
+
+def test_error_is_seen_beside_a_large_output_bias(weights, X):
+    error = without_biases(weights).relative_error(X, active=2)
+    assert without_biases(weights, b_out=np.full(D_OUT, 1e20)).relative_error(X, active=2) == error > 0.3
+
+
+@pytest.mark.filterwarnings("error")
+def test_error_relative_to_nothing_is_refused(X):
+    cancelling = moefy(np.ones((D_IN, 4)), [[1.0], [-1.0], [1.0], [-1.0]], 4, activation=np.tanh, b_out=[3.0], rng=0)
+    silent = moefy(np.ones((D_IN, 4)), np.ones((4, 1)), 2, rng=0)
+    for layer, rows in ((cancelling, X), (silent, -np.abs(X))):
+        for active in (1, layer.n_experts):
+            with pytest.raises(ValueError, match="X must lead to answers of the dense layer that differ from b_out"):
+                layer.relative_error(rows, active=active)
+
+
+def test_share_of_nothing_is_refused(X):
+    silent = moefy(np.ones((D_IN, 4)), np.ones((4, 1)), 2, rng=0)
+    for active in (1, 2):
+        with pytest.raises(ValueError, match="X must lead to a positive activation"):
+            silent.share_of_activation(-np.abs(X), active=active)
+
+
+@pytest.mark.filterwarnings("error")
+def test_sums_beyond_the_largest_number_are_compared(weights):
+    # Experts of two neurons with activations 1, 1 and 0.9, 1.2 times 1e308: both sums are beyond it, the second larger.
+    W_in = np.array([[1.0, 1.0, 0.9, 1.2], [0.0, 0.0, 1e-6, 1e-6]])
+    layer = moefy(W_in, 1e-9 * np.ones((4, 1)), 2, rng=0)
+    first, last = layer.experts[[0, -1]]
+    assert_array_equal(layer.experts, [first, first, last, last])
+    X = np.array([[1e308, 0.0], [1e308, 0.0], [1e308, 0.0]])
+    assert_array_equal(np.nonzero(layer.chosen(X, active=1))[1], last)
+    assert layer.share_of_activation(X, active=1) == pytest.approx(2.1 / 4.1)
+    assert layer.relative_error(X, active=1) == pytest.approx(2.0 / 4.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_similarity_is_that_of_directions_at_any_length(weights):
+    layer = without_biases(weights, 1e-200)
+    unit = layer.centres / np.linalg.norm(layer.centres, axis=1, keepdims=True)
+    rows = np.sign([unit[list(some)].sum(axis=0) for some in itertools.combinations(range(EXPERTS), 4)])
+    assert np.sort(rows @ unit.T)[:, -3].max() > 1.8  # 1.8e308 is beyond the largest number
+    usual = layer.chosen(rows, active=2, selection="similarity")
+    for length in (1e-300, 1e308):
+        assert_array_equal(layer.chosen(length * rows, active=2, selection="similarity"), usual)
+
+
+def test_predictions_beyond_the_largest_number_are_refused(weights):
+    rows = 1e-3 * np.random.default_rng(0).standard_normal((200, D_IN))
+    layer = without_biases(weights, 1e-5, inputs=1e-300 * rows)
+    with pytest.raises(ValueError, match="X must lead to finite predictions"):
+        layer(np.full((1, D_IN), 1e250), active=2, selection="learned")
+
+
+# ---- PyTorch's tensors -----------------------------------------------------------------------------------------------
+
+
+def test_a_torch_layer_is_split_as_the_docstring_says(X):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    first, second = torch.nn.Linear(D_IN, NEURONS), torch.nn.Linear(NEURONS, D_OUT)
+    rows = torch.from_numpy(X).float()
+    layer = moefy(first.weight.T, second.weight.T, EXPERTS, b_in=first.bias, b_out=second.bias, activation="gelu",
+                  inputs=rows, rng=0)
+    answers = layer(rows, active=EXPERTS)
+    assert answers.dtype == np.float32
+    with torch.no_grad():
+        assert_allclose(answers, second(torch.nn.functional.gelu(first(rows))).numpy(), atol=1e-5)
+    assert layer(rows.requires_grad_(), active=2, selection="learned").shape == (len(X), D_OUT)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_halves_of_torch_are_single_precision(weights, X, dtype):
+    torch = pytest.importorskip("torch")
+    halves = {name: torch.from_numpy(array).to(getattr(torch, dtype)) for name, array in weights.items()}
+    layer = moefy(experts=EXPERTS, rng=0, **halves)
+    exact = moefy(experts=EXPERTS, rng=0, **{name: half.double().numpy() for name, half in halves.items()})
+    rows = torch.from_numpy(X).to(torch.bfloat16)
+    answers = layer(rows, active=EXPERTS)
+    assert answers.dtype == np.float32
+    assert_array_equal(layer.experts, exact.experts)
+    assert_allclose(answers, exact(rows.double().numpy(), active=EXPERTS), rtol=1e-4, atol=1e-4)
+
+
+def test_tensors_are_coerced_like_arrays():
+    torch = pytest.importorskip("torch")
+    values = np.arange(6.0).reshape(2, 3)
+    tensors = [torch.nn.Parameter(torch.from_numpy(values)), torch.from_numpy(values).bfloat16().requires_grad_(),
+               torch.from_numpy(values.T.copy()).T, torch._neg_view(torch.from_numpy(-values)),
+               torch.from_numpy(values).long(), torch.from_numpy(values).float()[:, :]]
+    for tensor in tensors:
+        before = tensor.detach().clone()
+        array = _validation.as_array(tensor, "A", 2)
+        assert array.dtype == float and array.flags.c_contiguous
+        assert_array_equal(array, values)
+        assert torch.equal(tensor, before)
+    covariance = torch.eye(3, requires_grad=True)
+    assert_array_equal(_validation.as_covariance(covariance, "C"), np.eye(3))
+    assert_array_equal(_validation.as_integer_array(torch.tensor([2, 0]), "i", (1,)), [2, 0])
+    with pytest.raises(ValueError, match="A must be finite"):
+        _validation.as_array(torch.tensor([1.0, torch.nan]), "A", 1)
+
+
+def test_tensors_that_are_no_plain_arrays_are_refused_by_name():
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the former are a prototype, the latter deprecated
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+        quantised = torch.quantize_per_tensor(torch.ones(2, 2), 1.0, 0, torch.quint8)
+    cases = {"on the CPU, got a tensor on meta": torch.ones(2, 3, device="meta"),
+             "dense tensor of real numbers, got torch.sparse_coo": torch.eye(2).to_sparse(),
+             "dense tensor of real numbers, got nested": nested,
+             "complex64": torch.ones(2, 2, dtype=torch.complex64),
+             "quint8": quantised,
+             "real numbers: Can't call numpy": [torch.ones(2, requires_grad=True)]}
+    for message, value in cases.items():
+        with pytest.raises(TypeError, match=f"A must .*{message}"):
+            _validation.as_array(value, "A", 2)
+    for message, value in list(cases.items())[:4]:
+        with pytest.raises(TypeError, match=f"i must .*{message}"):
+            _validation.as_integer_array(value, "i", (2,))

@@ -127,16 +127,27 @@ class MoefiedLayer:
         """How far answers are from the dense layer's: a float, 0 where all experts are active; arguments as of a call.
 
         The length of the difference over that of the dense layer's answers without `b_out`, both over all rows at once.
+        ValueError where the latter is 0.
         """
-        dense = self.dense(X).astype(float)
-        scale = np.linalg.norm(dense - self._weights[3])
-        error = np.linalg.norm(self(X, active=active, selection=selection) - dense)
-        return float(error / scale) if error > 0 else 0.0
+        active, selection = self._as_choice(active, selection)
+        W_out = self._weights[2]
+        scaled = with_headroom(W_out / (np.abs(W_out).max() or 1))  # of which the ratio is the same
+
+        def left_out_and_all(rows, neurons):  # without b_out, beside which small answers would be lost
+            left_out = neurons - self._kept(rows, neurons, active, selection)
+            return np.concatenate([left_out @ scaled, neurons @ scaled], axis=1)
+
+        left_out, answers = np.split(self._joined(X, left_out_and_all).astype(float), 2, axis=1)
+        error = ratio_of_lengths(left_out, answers)
+        if not np.isfinite(error):
+            raise ValueError("X must lead to answers of the dense layer that differ from b_out: errors are relative to "
+                             "this difference")
+        return error
 
     def share_of_activation(self, X, *, active, selection="ground truth"):
         """What of the sum of positive activations lies in the chosen experts: a float, 0 to 1; arguments as of a call.
 
-        1 where no activation is positive: nothing is left out.
+        ValueError where no activation is positive.
         """
         active, selection = self._as_choice(active, selection)
 
@@ -144,8 +155,11 @@ class MoefiedLayer:
             sums = self._sums(neurons)
             return np.stack([(sums * self._mask(rows, neurons, active, selection)).sum(axis=1), sums.sum(axis=1)], 1)
 
-        kept, total = self._joined(X, shares).sum(axis=0, dtype=float)
-        return float(kept / total) if total > 0 else 1.0
+        sums = self._joined(X, shares).astype(float)
+        if not sums.any():
+            raise ValueError("X must lead to a positive activation: without one there is nothing to share")
+        kept, total = (sums / sums.max()).sum(axis=0)
+        return float(kept / total)
 
     def share_of_active_neurons(self, X):
         """The share of neurons with a positive activation, over all rows X (n, d_in): a float, 0 to 1."""
@@ -189,20 +203,21 @@ class MoefiedLayer:
             return np.ones((len(rows), self.n_experts), dtype=bool)
         if selection == "ground truth":
             scores = self._sums(neurons)
-        elif selection == "similarity":  # the row's own length does not matter
-            lengths = np.linalg.norm(self.centres, axis=1)
-            scores = rows @ (self.centres / np.where(lengths > 0, lengths, 1)[:, None]).T
+        elif selection == "similarity":
+            scores = unit_rows(rows) @ unit_rows(self.centres).T
         else:
             coef, intercept = self._selector
             scores = rows @ coef + intercept
+            if not np.isfinite(scores).all():
+                raise ValueError(f"X must lead to finite predictions, got some beyond the range of {scores.dtype}")
         mask = np.zeros(scores.shape, dtype=bool)
         np.put_along_axis(mask, np.argpartition(-scores, active - 1, axis=1)[:, :active], True, axis=1)
         return mask
 
     def _sums(self, neurons):
-        """(n, n_experts): the sum of positive activations by expert."""
+        """(n, n_experts): the sum of positive activations by expert, over a power of two: it does not overflow."""
         members = (self.experts[:, None] == np.arange(self.n_experts)).astype(neurons.dtype)
-        return np.maximum(neurons, 0) @ members
+        return np.maximum(neurons, 0) @ with_headroom(members)
 
 
 def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inputs=None, n_starts=4, max_iter=100,
@@ -217,7 +232,9 @@ def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inp
     Parameters
     ----------
     W_in : array-like (d_in, neurons)
-        PyTorch's ``nn.Linear`` has the transpose: give ``linear.weight.T``.
+        PyTorch's ``nn.Linear`` has the transpose: give ``linear.weight.T``, as it is. Where both are transposed by
+        mistake and the layer has as many outputs as inputs, their shapes still fit each other: then only `b_in` and
+        `inputs` tell, by their lengths, and in a layer with as many neurons too nothing does.
     W_out : array-like (neurons, d_out)
         As above.
     experts : int, 1 to neurons
@@ -262,10 +279,9 @@ def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inp
     linear_sum_assignment` on as many copies of each centre as it has neurons), then moves centres to means; the sum of
     squares never rises. Memory is ``8 neurons^2`` bytes, a few times.
 
-    The original predicts the sums by a network with a hidden layer of one tanh unit an expert. Of the networks with one
-    hidden layer that were tried in its place, on a sentence transformer's inputs and on simulated ReLU layers, none
-    found experts of larger sums than the ridge regression does. Its code compares rows with centres by the distance of
-    the row, scaled to length one, from the centre; its paper, as here, by the cosine.
+    The original predicts the sums by a network with one hidden layer, of one tanh unit an expert. Its code compares
+    rows with centres by the distance of the row, scaled to length one, from the centre; its paper, as here, by the
+    cosine.
 
     References
     ----------
@@ -290,7 +306,7 @@ def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inp
     >>> layer.relative_error(X, active=2) < layer.relative_error(X, active=1)
     True
     """
-    W_in, b_in, W_out, b_out, dtype = as_weights(W_in, b_in, W_out, b_out, has_inputs=inputs is not None)
+    W_in, b_in, W_out, b_out, dtype = as_weights(W_in, b_in, W_out, b_out)
     experts = _validation.as_integer(experts, "experts", low=1, high=len(W_out))
     if not callable(activation) and (not isinstance(activation, str) or activation not in ACTIVATIONS):
         kind = ValueError if isinstance(activation, str) else TypeError
@@ -306,7 +322,7 @@ def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inp
     progress = _validation.as_flag(progress, "progress")
     activations(b_in[None].astype(dtype), activation)  # of a wrong one the user hears before the work
 
-    split = balanced_kmeans(unit_columns(W_in), experts, n_starts, max_iter, philox_key(rng), progress)
+    split = balanced_kmeans(unit_rows(W_in.T), experts, n_starts, max_iter, philox_key(rng), progress)
     if not split.converged:
         from sklearn.exceptions import ConvergenceWarning
 
@@ -319,19 +335,15 @@ def moefy(W_in, W_out, experts, *, b_in=None, b_out=None, activation="relu", inp
     return layer if inputs is None else dataclasses.replace(layer, _selector=fit_selector(layer, inputs))
 
 
-def as_weights(W_in, b_in, W_out, b_out, *, has_inputs):
+def as_weights(W_in, b_in, W_out, b_out):
     """The four in double precision, checked against each other, and the precision to compute in."""
-    given, known = (W_in, b_in, W_out, b_out), has_inputs or b_in is not None
+    given = {"W_in": W_in, "b_in": b_in, "W_out": W_out, "b_out": b_out}
     W_in, W_out = _validation.as_array(W_in, "W_in", 2), _validation.as_array(W_out, "W_out", 2)
     (d_in, neurons), d_out = W_in.shape, W_out.shape[1]
     transposed = "PyTorch's nn.Linear keeps the transpose, give weight.T of both"
     if len(W_out) != neurons:
         raise ValueError(f"W_out must have one row a column of W_in, {neurons}, got shape {W_out.shape} with W_in "
                          f"{W_in.shape}; {transposed}")
-    if not known and d_in > neurons and W_out.shape == (neurons, d_in):
-        raise ValueError(f"W_in must be (inputs, neurons) and W_out (neurons, outputs), got {W_in.shape} and "
-                         f"{W_out.shape}, which look like the transposes: {transposed}; where the layer really has "
-                         f"more inputs than neurons say so by b_in, zeros ({neurons},)")
     biases = []
     for value, name, length in ((b_in, "b_in", neurons), (b_out, "b_out", d_out)):
         bias = np.zeros(length) if value is None else _validation.as_array(value, name, 1)
@@ -340,7 +352,8 @@ def as_weights(W_in, b_in, W_out, b_out, *, has_inputs):
             raise ValueError(f"{name} must have {length} entries, got {len(bias)}, with W_in {W_in.shape} and W_out "
                              f"{W_out.shape}{hint}")
         biases.append(bias)
-    dtypes = [np.asarray(value).dtype for value in given if value is not None]
+    dtypes = [np.asarray(_validation.from_torch(value, name)).dtype for name, value in given.items()
+              if value is not None]
     single = all(dtype.kind == "f" and dtype.itemsize <= 4 for dtype in dtypes)
     return W_in, biases[0], W_out, biases[1], np.dtype(np.float32 if single else np.float64)
 
@@ -375,12 +388,25 @@ def activations(x, activation):
     return values.astype(x.dtype, copy=False)
 
 
-def unit_columns(W_in):
-    """(neurons, d_in): the columns, each scaled to length one; those of zeros stay."""
-    largest = np.abs(W_in).max(axis=0)
-    columns = (W_in / np.where(largest > 0, largest, 1)).T  # their squares neither overflow nor vanish
-    lengths = np.linalg.norm(columns, axis=1, keepdims=True)
-    return np.ascontiguousarray(columns / np.where(lengths > 0, lengths, 1))
+def unit_rows(rows):
+    """The rows, each scaled to length one; those of zeros stay."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows = np.ascontiguousarray(rows / np.where(largest > 0, largest, 1))  # their squares neither overflow nor vanish
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)
+
+
+def with_headroom(weights):
+    """(n, k) weights of at most 1, over a power of two: sums over the n that they weight do not overflow."""
+    return weights * weights.dtype.type(0.5 ** len(weights).bit_length())
+
+
+def ratio_of_lengths(numerator, denominator):
+    """Of two arrays of any magnitude, whose squares may overflow or vanish: a float; not finite where it is none."""
+    scales = [np.abs(array).max() for array in (numerator, denominator)]
+    lengths = [np.linalg.norm(array / (scale or 1.0)) for array, scale in zip((numerator, denominator), scales)]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return float(scales[0] / scales[1] * (lengths[0] / lengths[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -476,6 +502,9 @@ def fit_selector(layer, inputs):
     variance = inputs.var(axis=0).mean()
     with threadpool_limits(1):  # whose number would change the last bits
         ridge = RidgeCV(len(inputs) * (variance or 1.0) * RIDGES).fit(inputs, roots)
-    dtype = layer.centres.dtype
-    coef = np.atleast_2d(ridge.coef_).T / scale
-    return coef.astype(dtype), np.atleast_1d(ridge.intercept_).astype(dtype)
+    with np.errstate(over="ignore"):  # the next check says so
+        selector = [read_only(array.astype(layer.centres.dtype))
+                    for array in (np.atleast_2d(ridge.coef_).T / scale, np.atleast_1d(ridge.intercept_))]
+    if not all(np.isfinite(array).all() for array in selector):
+        raise ValueError(f"inputs must be of a magnitude that a selector in {layer.centres.dtype} can be fitted to")
+    return tuple(selector)
