@@ -49,8 +49,6 @@ class Blocks(NamedTuple):
     """(n,)"""
     test_expert: np.ndarray
     """(n_test,) what the oracle knows."""
-    router: QDARouter
-    """That of the rows without added noise."""
 
 
 def blocks_of(features, threshold, split, raw_train):
@@ -70,7 +68,7 @@ def blocks_of(features, threshold, split, raw_train):
     relabelled = router.predict(train)
     if np.bincount(relabelled, minlength=len(sizes)).min() >= 2:  # else an expert would be lost to its neighbours
         expert = relabelled
-    return Blocks(columns, sizes, expert, router.predict(split.test[:, columns]), router)
+    return Blocks(columns, sizes, expert, router.predict(split.test[:, columns]))
 
 
 def repopulated(expert, k):

@@ -20,8 +20,6 @@ class Targets(NamedTuple):
     """(n, m)"""
     classes: np.ndarray | None
     """(m,) where the targets are classes: one column each, 1 for the row's own before scaling."""
-    scale: float
-    """What the responses were divided by: a standard deviation, of all columns together."""
 
 
 def as_targets(values, n, index):
@@ -68,7 +66,7 @@ def _scaled(response, classes):
     if not scale > 0 or len(np.unique(centred, axis=0)) < 2:
         what = "only one class" if classes is not None else "the same value in every row"
         raise ValueError(f"targets must vary, got {what}: there is nothing to predict")
-    return Targets(centred / scale, classes, scale * largest)
+    return Targets(centred / scale, classes)
 
 
 def as_groups(values, n, index, name="groups"):
