@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _validation
+from ._blas import one_blas_thread
 from ._probing import MOST_SWEEPS, PROBES, TEST_SHARE, as_problem, measure_split
 from ._progress import progress_bar
 from ._splits import mean_over_splits
@@ -237,15 +238,13 @@ def compare(A, labels, *, experts=None, modules=None, sparsity=0.7, noise=(0.2, 
     >>> result.accuracy.shape
     (2, 7, 5)
     """
-    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
     problem = as_problem(A, labels, experts=experts, modules=modules, sparsity=sparsity, noise=noise,
                          tuning_noise=tuning_noise, groups=groups, rng=rng)
     seeds = _validation.as_integer(seeds, "seeds", low=2)
     jobs = _validation.as_jobs(jobs)
     shown = _validation.as_flag(progress, "progress")
     # Threads of BLAS would compete with those of the splits, and their number would change the last bits.
-    with threadpool_limits(1), progress_bar("splits", shown=shown, total=seeds, unit="split") as bar:
+    with one_blas_thread(), progress_bar("splits", shown=shown, total=seeds, unit="split") as bar:
         return measure(problem, partial(thread_map, jobs=jobs, done=bar.update), seeds)
 
 

@@ -7,6 +7,7 @@ import numbers
 import numpy as np
 
 from .. import _validation
+from .._blas import one_blas_thread
 from .._progress import progress_bar
 from .._random import philox_key
 from .._threads import thread_map
@@ -192,8 +193,6 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
     >>> print(found.verdict)  # doctest: +ELLIPSIS
     The activations come in modules, and experts on them beat both a tuned ridge and random blocks; the block model...
     """
-    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
     settings = _checked(experts, sparsity, noise, draws, max_rows, jobs, progress)
     seed = philox_key(rng)
     sample = sample_rows(activations, settings["max_rows"], key=key, rng=seed)
@@ -205,7 +204,7 @@ def audit(activations, targets=None, *, experts=None, groups=None, tokens=None, 
     _check_groups(groups)
     targets = None if targets is None else as_targets(targets, sample.n_rows, sample.index)
     different, halves = rows[distinct], folds(groups[distinct], 2, seed) == 0
-    with threadpool_limits(1), _Progress(settings["progress"]) as bar:
+    with one_blas_thread(), _Progress(settings["progress"]) as bar:
         k, candidates = settings["experts"], ()
         if k is None:
             candidates = _candidates(different)

@@ -7,8 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from .. import _validation
+from .._interrupts import DeferredInterrupts
 from .._progress import progress_bar
 
 # Of a safetensors file: eight bytes of length and a JSON text, padded because the number of rows is known last.
@@ -129,7 +128,7 @@ def capture(model, inputs, layers, path, *, what="outputs", mask=None, tokens=No
     masks = _PerBatch(mask, "mask", _attention_mask, _as_mask)
     ids = _PerBatch(tokens, "tokens", _input_ids, _as_ids)
     path = _as_new_folder(path)
-    with _DeferredInterrupts() as interrupts, _made_at_once(path) as folder:
+    with DeferredInterrupts() as interrupts, _made_at_once(path) as folder:
         recorder = _Recorder(folder, list(modules), torch)
         # inference_mode instead of no_grad would leave caches unfit for later training.
         with recorder.attached(modules, what), _evaluation_mode(model), torch.no_grad():
@@ -212,44 +211,6 @@ def _evaluation_mode(model):
                 stack.callback(setattr, module, "training", module.training)
         model.eval()
         yield
-
-
-class _DeferredInterrupts:
-    """Ctrl-C raises KeyboardInterrupt while `open`, which it ends, so that nothing falls into what is put back then;
-    otherwise it waits for `deliver`, or the end of the block.
-    """
-
-    def __enter__(self):
-        self.open, self.waiting, self.previous = False, False, signal.getsignal(signal.SIGINT)
-        # Python runs handlers in its main thread alone. What is no function is not Python's own, or no handler at all.
-        self.installed = callable(self.previous) and threading.current_thread() is threading.main_thread()
-        if self.installed:
-            signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def allow(self):
-        """The next one strikes, and so does what has waited."""
-        self.deliver()
-        self.open = True
-
-    def _handle(self, number, frame):
-        if self.open:
-            self.open = False
-            self.previous(number, frame)
-        else:
-            self.waiting = True
-
-    def deliver(self):
-        """What has waited strikes now."""
-        if self.waiting:
-            self.waiting = False
-            self.previous(signal.SIGINT, None)
-
-    def __exit__(self, kind, error, traceback):
-        if self.installed:
-            signal.signal(signal.SIGINT, self.previous)
-        if not isinstance(error, KeyboardInterrupt):
-            self.deliver()
 
 
 def _run(model, inputs, masks, ids, recorder, progress, interrupts):

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from .. import _validation
+from .._blas import one_blas_thread, one_openmp_thread
 from .._random import philox_key
 from .sampling import sample_rows
 
@@ -142,15 +143,13 @@ def find_modules(A, k, *, sparsity=0.7, method="modularity", key=None, max_rows=
     >>> modules.block_sizes
     array([8, 8, 8])
     """
-    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
     k = _validation.as_integer(k, "k", low=2)
     sparsity = _validation.as_scalar(sparsity, "sparsity", low=0, high=1, open_high=True)
     method = _validation.as_choice(method, "method", FINDERS)
     max_rows = _validation.as_integer(max_rows, "max_rows", low=2)
     seed = philox_key(rng)
     sample = sample_rows(A, max_rows, key=key, rng=seed, name="A")
-    with threadpool_limits(1):  # so that no bit depends on how many there are
+    with one_blas_thread():  # so that no bit depends on how many there are
         return modules_of(sample.rows, k, sparsity, seed=seed, method=method, index=sample.index, name="A")
 
 
@@ -233,7 +232,9 @@ def spectral_groups(pruned, k, *, centred, seed):
     affinity = np.maximum((columns.T @ columns).astype(float), 0)
     np.fill_diagonal(affinity, 0)
     affinity += LEAST_AFFINITY * max(affinity.mean(), np.finfo(float).tiny)
-    with warnings.catch_warnings():
+    # Sums' last bits depend on k-means' threads. It limits BLAS itself, and where it outlives the block that has done
+    # so before, would leave it limited.
+    with one_blas_thread(), one_openmp_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of graphs in pieces, which the line above has joined, and of few features
         embedding = spectral_embedding(affinity, n_components=k, drop_first=False, random_state=seed % 2**32)
         by_means = KMeans(k, n_init=4, random_state=seed % 2**32).fit_predict(embedding)

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from .. import _validation
+from .._blas import one_blas_thread, one_openmp_thread
 from .._progress import progress_bar
 from .._random import philox_key
 
@@ -422,10 +423,8 @@ class Split:
 
 def balanced_kmeans(points, k, n_starts, max_iter, key, progress):
     """The `Split` of points (n, d) into k clusters, of the start with the least sum of squares."""
-    from threadpoolctl import threadpool_limits
-
     splits = []
-    with threadpool_limits(1):  # whose number would change the last bits, and with them the starts
+    with one_blas_thread():  # whose number would change the last bits, and with them the starts
         for start in progress_bar("MoEfication", shown=progress, items=range(n_starts)):
             generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([key, start])))
             splits.append(one_start(points, first_centres(points, k, generator), max_iter))
@@ -438,7 +437,7 @@ def first_centres(points, k, generator):
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
+    with one_openmp_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer different points than clusters
         return KMeans(k, n_init=1, random_state=generator).fit(points).cluster_centers_
 
@@ -494,13 +493,12 @@ def fit_selector(layer, inputs):
     Roots, since their errors are of one size: on layers where few neurons are active they select better than the sums.
     """
     from sklearn.linear_model import RidgeCV
-    from threadpoolctl import threadpool_limits
 
     roots = np.sqrt(layer._joined(inputs, lambda rows, neurons: layer._sums(neurons)).astype(float))
     scale = np.abs(inputs).max() or 1.0
     inputs = inputs / scale
     variance = inputs.var(axis=0).mean()
-    with threadpool_limits(1):  # whose number would change the last bits
+    with one_blas_thread():  # whose number would change the last bits
         ridge = RidgeCV(len(inputs) * (variance or 1.0) * RIDGES).fit(inputs, roots)
     with np.errstate(over="ignore"):  # the next check says so
         selector = [read_only(array.astype(layer.centres.dtype))

@@ -121,8 +121,7 @@ def measure(run, *, layers, kinds, greedy_layers, sparsities, seeds, draws, rows
     def control(item):
         name, key = item
         features = control_rows(name, rows, width, modules, key)
-        with one_thread():
-            return scores(features, null_draws(features, draws, key), np.arange(rows) % 2 == 0, modules, shares, key)
+        return scores(features, null_draws(features, draws, key), np.arange(rows) % 2 == 0, modules, shares, key)
 
     controls = joined(CONTROLS, run.map(control, list(itertools.product(CONTROLS, keys)), "controls"), seeds)
     missing = minilm.missing() or docstrings.missing()
@@ -138,9 +137,8 @@ def measure(run, *, layers, kinds, greedy_layers, sparsities, seeds, draws, rows
         place, rows = item
         features, null = features_and_null(network, place, rows, width, draws)
         own = shares | (greedy.get(place.layer, {}) if place.kind == INPUT else {})
-        with one_thread():
-            return (scores(features, null, rows.halves, modules, own, rows.key),
-                    contrasts((features, null[0]), modules, sparsities, rows.key) if place.kind == INPUT else None)
+        return (scores(features, null, rows.halves, modules, own, rows.key),
+                contrasts((features, null[0]), modules, sparsities, rows.key) if place.kind == INPUT else None)
 
     found, seen = zip(*run.map(one_place, list(itertools.product(places, read)), "modules"))
     pictures = {place: np.array(seen[i * seeds:(i + 1) * seeds]) for i, place in enumerate(places)
@@ -237,13 +235,6 @@ def scores(features, null, halves, k, shares, key):
             for pruning, share in shares.items()}
 
 
-def one_thread():
-    """k-means on one thread, for this worker: parallelism is outside, and sums' last bits depend on it."""
-    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
-    return threadpool_limits(1, user_api="openmp")
-
-
 def contrasts(own_and_null, k, sparsities, key):
     """(sparsities, 2) how much denser the paper's finder's blocks are than what is outside."""
     return [[contrast(rows, modules_of(rows, k, sparsity, seed=key, method="cosine")) for rows in own_and_null]
@@ -274,8 +265,7 @@ def panels(run, both, k, sparsities, key):
         rows, method, sparsity = item
         if method == "modularity" and sparsity == 0:
             return Panel(rows, None, sparsities[-1])
-        with one_thread():
-            return Panel(rows, modules_of(rows, k, sparsity, seed=key, method=method), sparsity)
+        return Panel(rows, modules_of(rows, k, sparsity, seed=key, method=method), sparsity)
 
     found = iter(run.map(one, [(rows, method, sparsity) for method in METHODS for rows in both
                                for sparsity in (0.0, *sparsities)], "pictures"))

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.linalg
 
 from .. import theory
+from .._blas import one_openmp_thread
 from ..model import BlockModel
 from .base import Claim, Estimate, compare
 from .simulation import ROUNDING, crossing, over_draws, response_variance
@@ -197,10 +198,9 @@ def rival_predictions(name, train, test):
     """(n,) predictions on the test `Sample` by scikit-learn's estimator of that name."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import RidgeCV
-    from threadpoolctl import threadpool_limits
 
     rival = RidgeCV(np.geomspace(1e-2, 1e4, 13)) if name == "ridge" else HistGradientBoostingRegressor(random_state=0)
-    with threadpool_limits(1, user_api="openmp"):  # threads of its own would wait for the other worker's
+    with one_openmp_thread():  # threads of its own would wait for the other worker's
         return rival.fit(train.features, train.response).predict(test.features)
 
 
