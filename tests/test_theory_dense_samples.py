@@ -292,3 +292,66 @@ def test_bad_penalties(n, penalty):
 def test_bad_model(function):
     with pytest.raises(TypeError, match="model"):
         function({"k": 3})
+
+
+class TestOtherNoise:
+    """New rows whose noise is not that of the training rows."""
+
+    @pytest.mark.parametrize("v", [0.0, 0.3, 4.0])
+    def test_many_rows_give_theorem_3(self, v):
+        for model in (MODEL, UNEQUAL):
+            risk = theory.dense_risk(model, 10**8, test_noise_variance=v)
+            assert risk == pytest.approx(theory.robustness(model, v).dense, rel=1e-5)
+
+    @pytest.mark.parametrize("model, n, repeats", [(MODEL, 40, 150), (MODEL, 200, 150), (UNEQUAL, 30, 150),
+                                                   (UNEQUAL, 200, 150)])
+    @pytest.mark.parametrize("v", [0.1, 5.0])
+    def test_against_simulation(self, model, n, repeats, v):
+        rng = np.random.default_rng(n)
+        coefs = np.array([minimum_norm_fit(*draw(model, n, rng)[:2]) for _ in range(repeats)])
+        risks = theory.risk(dataclasses.replace(model, noise_variance=v), coefs)
+        stated = theory.dense_risk(model, n, test_noise_variance=v)
+        assert agrees(risks, stated, margin=MARGIN)
+        assert not agrees(risks, theory.dense_risk(model, n), margin=MARGIN)
+        norm = (stated - theory.dense_risk(model, n)) / (v - model.noise_variance)
+        assert agrees((coefs**2).sum(axis=1), norm, margin=MARGIN)
+
+    @pytest.mark.parametrize("n", [40, 200])
+    def test_ridge_against_simulation(self, n):
+        def ridge_fit(X, y):
+            return np.linalg.solve(X.T @ X / n + 0.5 * np.eye(X.shape[1]), X.T @ y / n)
+
+        rng = np.random.default_rng(n)
+        coefs = np.array([ridge_fit(*draw(MODEL, n, rng)[:2]) for _ in range(100)])
+        risks = theory.risk(dataclasses.replace(MODEL, noise_variance=5.0), coefs)
+        assert agrees(risks, theory.dense_risk(MODEL, n, penalty=0.5, test_noise_variance=5.0), margin=MARGIN)
+
+    def test_the_training_noise_changes_nothing(self):
+        for n in (0, 40, 99, 200):
+            assert theory.dense_risk(MODEL, n, test_noise_variance=MODEL.noise_variance) == theory.dense_risk(MODEL, n)
+        assert theory.dense_risk(MODEL, 0, test_noise_variance=9.0) == theory.dense_risk(MODEL, 0)
+        assert theory.dense_risk(MODEL, 100, test_noise_variance=9.0) == np.inf
+
+    def test_units_of_the_features_do_not_matter(self):
+        # Features in other units: their variances and noise times c^2, coefficients over c.
+        c = 1e4
+        other = mn.BlockModel([c**2 * covariance for covariance in UNEQUAL.covariances],
+                              [coef / c for coef in UNEQUAL.coefficients], UNEQUAL.probabilities,
+                              noise_variance=c**2 * UNEQUAL.noise_variance)
+        for n in (30, 200):
+            assert theory.dense_risk(other, n, test_noise_variance=3 * c**2) == pytest.approx(
+                theory.dense_risk(UNEQUAL, n, test_noise_variance=3.0), rel=1e-9)
+
+    @pytest.mark.parametrize("value, error, message", [
+        (-1.0, ValueError, r"test_noise_variance must be a finite number in \[0"),
+        ([1.0, 2.0], TypeError, "test_noise_variance must be a real number"),
+    ])
+    def test_bad_values(self, value, error, message):
+        with pytest.raises(error, match=message):
+            theory.dense_risk(MODEL, 200, test_noise_variance=value)
+
+    def test_training_rows_without_noise_leave_the_norm_open(self):
+        clean = dataclasses.replace(MODEL, noise_variance=0.0)
+        with pytest.raises(ValueError, match="must be that of the training rows"):
+            theory.dense_risk(clean, 50, test_noise_variance=1.0)
+        assert np.isfinite(theory.dense_risk(clean, 50, penalty=0.1, test_noise_variance=1.0))

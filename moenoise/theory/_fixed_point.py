@@ -106,20 +106,24 @@ class GramEquivalent(typing.NamedTuple):
         return np.exp(scipy.optimize.brentq(surplus, low, high, xtol=1e-9))
 
 
-def ridge_risk(equivalent):
-    """Risk of the ridge fit: squared errors of its predictions on new rows.
+def ridge_risk(equivalent, added_noise=0.0):
+    """Risk of the ridge fit: squared errors of its predictions on new rows, whose noise has a variance added to it.
 
     The mean fit's risk is an average over the classes with weights p; the fit's variance adds to the weights the
-    derivative of q by h at 0, where h times the average covariance is added to 1 / Q.
+    derivative of q by h at 0, where h times the average covariance is added to 1 / Q. Added noise counts with the
+    fit's squared norm: the mean fit's, and that same derivative where h itself is added.
     """
     basis, probabilities = equivalent.basis, equivalent.probabilities
     q = equivalent.solve()
-    resolvent = equivalent.resolvent(q)
+    resolvent, hessian = equivalent.resolvent(q), equivalent.hessian(q)
     coefficients = equivalent.own_shares(q) * basis.beta
     missing = resolvent * (q.sum() * equivalent.noise + equivalent.ridge) * basis.beta  # beta less the coefficients
     class_risks = basis.block_sums(basis.eigenvalues * missing**2) + equivalent.noise * (coefficients @ coefficients)
 
-    average = equivalent.weighted_covariance(probabilities)
-    direct = equivalent.loads(q, resolvent * average)
-    q_slope = q * np.linalg.solve(equivalent.hessian(q), direct)
-    return float((probabilities + q_slope) @ class_risks)
+    def q_slope(added):
+        return q * np.linalg.solve(hessian, equivalent.loads(q, resolvent * added))
+
+    risk = (probabilities + q_slope(equivalent.weighted_covariance(probabilities))) @ class_risks
+    if added_noise:
+        risk += added_noise * (coefficients @ coefficients + q_slope(1.0) @ class_risks)
+    return float(risk)

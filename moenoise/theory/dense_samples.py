@@ -12,7 +12,7 @@ from .expert_samples import underdetermined_excess
 _LEAST_PENALTY = 1e-20  # over the features' mean variance: at n = d, less leaves the equations no digits
 
 
-def dense_risk(model, n, *, penalty=0.0):
+def dense_risk(model, n, *, penalty=0.0, test_noise_variance=None):
     r"""Expected risk of the dense minimum-norm least-squares fit on n rows: a high-dimensional equivalent.
 
     With ``C_i`` the covariance of all noisy features given expert i and ``Cbar = blockdiag(p_i Sigma_i + sigma^2 I)``
@@ -25,6 +25,10 @@ def dense_risk(model, n, *, penalty=0.0):
 
         E risk ~ sum_i (p_i + dq_i/dh) R_i        at h = 0
 
+    New rows with noise of another variance v add ``(v - sigma^2) E ||bhat||^2``, where::
+
+        E ||bhat||^2 ~ ||b||^2 + sum_i dq_i/dg R_i     at g = 0,   g I in the place of h Cbar
+
     The fit without penalty is the limit r -> 0, in which q and 1/Q shrink like r if n < d. The relative error of the
     excess risk is of order 1/d (1 % at d = 100) and 1/|n - d|: within some rows of n = d the mean is well above this.
 
@@ -35,6 +39,8 @@ def dense_risk(model, n, *, penalty=0.0):
         Rows, routed at random; 0 gives the risk of zero coefficients.
     penalty : float >= 0 or array-like (s,), default 0.0
         r, for all n or for each; `best_penalty` is the best one.
+    test_noise_variance : float >= 0, optional
+        v, a variance per entry. Default: the model's noise variance, that of the training rows.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def dense_risk(model, n, *, penalty=0.0):
     ------
     TypeError, ValueError
         Where an argument has the wrong kind or range; where a penalty is not 0, and less than 1e-20 times the features'
-        mean variance; where the model's variances are too far apart for floating point (1e100 times is not too far).
+        mean variance; where new rows have noise, and the training rows neither noise nor a penalty; where the model's variances are too far apart for floating point (1e100 times is not too far).
 
     Examples
     --------
@@ -56,6 +62,8 @@ def dense_risk(model, n, *, penalty=0.0):
     array([5.   , 8.125,   inf, 4.167])
     >>> mn.theory.generalization(model).dense
     3.75
+    >>> round(mn.theory.dense_risk(model, 600, test_noise_variance=3.0), 3)
+    6.667
     """
     basis = spectrum(model)
     rows, single = _validation.as_integer_or_vector(n, "n", low=0)
@@ -64,8 +72,9 @@ def dense_risk(model, n, *, penalty=0.0):
     if ((penalties > 0) & (penalties < least)).any():
         raise ValueError(f"penalty must be 0 or at least {_LEAST_PENALTY:g} times the features' mean variance, "
                          f"{least:.3g}, got {penalties[penalties > 0].min():.3g}")
+    added = _added_noise(model, test_noise_variance, penalties)
     pairs = zip(rows.tolist(), np.broadcast_to(penalties, rows.shape).tolist())
-    risks = np.array([penalised_risk(basis, model, *pair) for pair in pairs])
+    risks = np.array([penalised_risk(basis, model, *pair, added) for pair in pairs])
     return float(risks[0]) if single else risks
 
 
@@ -138,7 +147,18 @@ def _as_penalties(value, shape):
     return penalties
 
 
-def penalised_risk(basis, model, n, penalty):
+def _added_noise(model, test_noise_variance, penalties):
+    """What the noise of new rows has above that of the training rows: a variance, perhaps negative."""
+    if test_noise_variance is None:
+        return 0.0
+    added = _validation.as_scalar(test_noise_variance, "test_noise_variance", low=0) - model.noise_variance
+    if added and model.noise_variance == 0 == penalties.min():
+        raise ValueError("test_noise_variance must be that of the training rows where these have neither noise nor a "
+                         f"penalty, got {test_noise_variance:g}")
+    return added
+
+
+def penalised_risk(basis, model, n, penalty, added_noise=0.0):
     """`dense_risk` for one n, of a model whose `Spectrum` is at hand."""
     if n == 0:
         return model.probabilities @ model.signal_variances
@@ -158,7 +178,7 @@ def penalised_risk(basis, model, n, penalty):
     )
     try:
         with np.errstate(over="raise", invalid="raise"):
-            return unit * ridge_risk(equivalent)
+            return unit * ridge_risk(equivalent, added_noise / unit)
     except (ArithmeticError, np.linalg.LinAlgError):
         raise ValueError("model must have covariances and a noise_variance that differ less in size: the equations of "
                          "the equivalent cannot be solved in floating point") from None
