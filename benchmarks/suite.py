@@ -2,7 +2,7 @@
 
 from moenoise import _core
 
-from . import descent, draws, fits, growth, memory, replicates, routing, threads
+from . import descent, draws, fits, growth, memory, replicates, routing, sweeps, threads
 from .environment import in_fresh_process
 from .row import FULL, QUICK, measure
 
@@ -18,6 +18,7 @@ COMPARISONS = {
     "em": routing.expectation,
     "figure-3": replicates.figure_3,
     "cores": replicates.cores,
+    "sweeps": sweeps.sweeps,
     "threads": threads.threads,
 }
 

@@ -2,8 +2,8 @@
 
 Three ways to an answer, side by side: closed-form theory (`moenoise.theory`), draws of the model (`BlockModel`,
 `spectral_design`) with fast fits of it (`lstsq`, `block_lstsq`, `learning_curve`, ...), and scikit-learn estimators
-(`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation, and
-`plots` draws as the claims do.
+(`DenseRegressor`, `ExpertsRegressor`, `QDARouter`). `reproduce` holds the paper's claims against simulation, `sweep`
+runs any experiment over a `Grid`, and `plots` draws as the claims do.
 
 And on your own network: `capture` its activations, `audit` them, find modules and thresholds (`activations`), split a
 layer into experts (`moefy`), add noise to text (`text`), probe (`probes`), count parameters (`iso_parameters`).
@@ -14,6 +14,7 @@ from ._version import __version__
 from .designs import spectral_design, standard_normal
 from .linear import block_learning_curve, block_lstsq, gradient_descent, learning_curve, lstsq
 from .model import BlockModel
+from .sweeps.grid import Grid
 
 # Imported when first used: they bring scikit-learn, matplotlib or scipy.stats.
 _LAZY = {
@@ -31,6 +32,8 @@ _LAZY = {
     "fit_block_model": "fitting",
     "plots": "plots",
     "reproduce": "reproduction",
+    "load_sweep": "sweeps.sweep",
+    "sweep": "sweeps.sweep",
 }
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "BlockModel",
     "DenseRegressor",
     "ExpertsRegressor",
+    "Grid",
     "QDARouter",
     "__version__",
     "activations",
@@ -49,6 +53,7 @@ __all__ = [
     "gradient_descent",
     "iso_parameters",
     "learning_curve",
+    "load_sweep",
     "lstsq",
     "moefy",
     "plots",
@@ -56,6 +61,7 @@ __all__ = [
     "reproduce",
     "spectral_design",
     "standard_normal",
+    "sweep",
     "text",
     "theory",
 ]

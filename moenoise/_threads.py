@@ -1,16 +1,21 @@
 """A map over worker threads that Ctrl-C ends at once."""
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from .sweeps import engine
 
 
-def thread_map(function, items, jobs, done=lambda: None):
-    """``[function(item) for item in items]``, in that order, by `jobs` threads; `done` is called after each."""
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        futures = [pool.submit(function, item) for item in items]
-        for future in as_completed(futures):
-            future.result()
+def thread_map(function, items, jobs, done=lambda: None, *, executor=None):
+    """``[function(item) for item in items]``, in that order, by `jobs` threads; `done` is called after each.
+
+    A pool of threads that is there already may be given as `executor`. BLAS runs on one thread inside.
+    """
+    items = list(items)
+    values = [None] * len(items)
+
+    def receive(indices, batch):
+        for index, value in zip(indices, batch.values):
+            values[index] = value
             done()
-        return [future.result() for future in futures]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody wants what is still running
+
+    engine.run(function, items.__getitem__, engine.Queue(range(len(items))), receive, executor=executor, jobs=jobs,
+               grace=0)
+    return values

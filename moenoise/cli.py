@@ -1,8 +1,12 @@
-"""The command line: `moenoise reproduce`, `moenoise list`, `moenoise audit`."""
+"""The command line: `moenoise reproduce`, `list`, `audit`, and the commands of sweeps."""
 
 import argparse
 import os
 import sys
+
+from . import _arguments
+from ._arguments import INTERRUPTED
+from .sweeps import commands as sweep_commands
 
 EXAMPLES = """examples:
   moenoise list                                     the claims, and what each says
@@ -11,12 +15,10 @@ EXAMPLES = """examples:
   moenoise reproduce --preset paper --out report    the paper's sizes; then open report/index.html
 
   moenoise audit activations.npy --targets y.npy    the same question, asked of your own activations
+  moenoise sweep phase.toml                         an experiment on a grid of settings, stopped and resumed at will
 
 exit status: 0 all corrected formulas hold, 1 one of them fails, 2 wrong usage, 130 interrupted
 """
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
 
 def main(argv=None):
     """Run the command line and return its exit status."""
@@ -48,12 +50,13 @@ def _parser():
     reproduce.add_argument("--preset", choices=("quick", "paper"), default="quick",
                            help="small sizes, or the paper's (default: %(default)s)")
     reproduce.add_argument("--out", metavar="DIR", help="folder for report.json, one CSV per claim and index.html")
-    reproduce.add_argument("--seed", type=_seed, default=0, metavar="N",
+    reproduce.add_argument("--seed", type=_arguments.seed, default=0, metavar="N",
                            help="what all draws derive from (default: %(default)s)")
-    reproduce.add_argument("--jobs", type=_jobs, metavar="N",
+    reproduce.add_argument("--jobs", type=_arguments.jobs, metavar="N",
                            help="worker threads; no result depends on it (default: one per core)")
     reproduce.set_defaults(run=_reproduce, error=reproduce.error)
     _add_audit(commands)
+    sweep_commands.add(commands)
     listing = commands.add_parser("list", help="the claims, their place in the paper, and what they say")
     listing.set_defaults(run=_list)
     return parser
@@ -91,37 +94,19 @@ def _add_audit(commands):
     audit.add_argument("--max-rows", type=_rows, default=10_000, metavar="N",
                        help="look at a random sample of so many distinct rows (default: %(default)s)")
     audit.add_argument("--out", metavar="DIR", help="folder for index.html, audit.json and the figures")
-    audit.add_argument("--seed", type=_seed, default=0, metavar="N",
+    audit.add_argument("--seed", type=_arguments.seed, default=0, metavar="N",
                        help="what all draws derive from (default: %(default)s)")
-    audit.add_argument("--jobs", type=_jobs, metavar="N",
+    audit.add_argument("--jobs", type=_arguments.jobs, metavar="N",
                        help="worker threads; no result depends on it (default: one per core)")
     audit.set_defaults(run=_audit, error=audit.error)
 
 
-def _integer_from(low, text):
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if value < low:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least {low}, got {text!r}")
-    return value
-
-
-def _seed(text):
-    return _integer_from(0, text)
-
-
-def _jobs(text):
-    return _integer_from(1, text)
-
-
 def _experts(text):
-    return _integer_from(2, text)
+    return _arguments.integer_from(2, text)
 
 
 def _rows(text):
-    return _integer_from(50, text)
+    return _arguments.integer_from(50, text)
 
 
 def _numbers(text):

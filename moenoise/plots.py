@@ -10,11 +10,15 @@ import io
 
 import matplotlib
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullLocator
 
 from . import _validation
 from .activations.modules import Modules, magnitude_threshold
+from .sweeps.boundary import is_log
 
 COLOURS = {
     "dense": "#0072B2",
@@ -33,6 +37,9 @@ RANKS = LinearSegmentedColormap.from_list("ranks", ["white", "#56B4E9", "#0072B2
 
 # Confusion matrices of more experts than this are shaded only: their numbers would not be readable.
 MOST_NUMBERED = 12
+
+# What a digit, and a line, of the numbers on a logarithmic axis take of its length at least, for these not to touch.
+DIGIT, LINE = 0.03, 0.07
 
 STYLE = {
     "font.size": 9,
@@ -295,6 +302,154 @@ def agreement(records, *, ax=None):
     ax.set_xlabel("stated / measured")
     ax.legend()
     return ax
+
+
+def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax=None):
+    """A phase diagram: where a sweep's mean result is above a level, and where below.
+
+    Colours are the means: orange above the level (of a "lead": experts win), purple below (dense wins). Markers are the
+    measured boundary, between cells in each row and each column of them, with bars of two standard errors; the line is
+    theory's, interpolated between the same cells. Cells with a dot are within two standard errors of the level: not
+    decided. White cells have no result.
+
+    Parameters
+    ----------
+    table : moenoise.sweeps.table.Table
+        From `moenoise.sweep`. Choose by its ``where`` on axes other than x and y; for an experiment of your own give it
+        a theory by ``with_theory``.
+    x, y : str
+        Axes of numbers; a positive one over a factor of ten or more is drawn in its logarithm.
+    value : str
+        The result, say "lead": by how much the experts' risk is below dense's.
+    level : float, default 0
+        The boundary's.
+    limit : float, optional
+        How far from the level colours are told apart. Default: the 90 % quantile of the cells.
+    label : str, optional
+        Of the colour bar. Default: the result's name.
+    bar : bool, default True
+        Whether there is a colour bar. One for several diagrams: ``colour_bar(ax.collections[0], axes, label)``.
+    ax : matplotlib.axes.Axes, optional
+        Default: new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where a name is unknown, an axis holds no numbers or has a single value, or a third axis has several; where a
+        number is not as described.
+
+    Examples
+    --------
+    >>> import moenoise as mn
+    >>> grid = mn.Grid(wrong_routes=[0.0, 0.2, 0.4, 0.6], noise_variance=[0.5, 1.0, 2.0], n=400, d=40, k=4)
+    >>> table = mn.sweep("misrouting", grid, replicates=8, progress=False)
+    >>> ax = mn.plots.phase(table, x="wrong_routes", y="noise_variance", value="lead")
+    >>> [label for label in ax.get_legend_handles_labels()[1]]
+    ['theory', 'measured']
+    """
+    table.check_drawn(value, x, y)
+    level = _validation.as_scalar(level, "level")
+    if limit is not None:
+        limit = _validation.as_scalar(limit, "limit", low=0, open_low=True)
+    bar = _validation.as_flag(bar, "bar")
+    surface = table.surface(x, y, value)
+    if min(surface.means.shape) < 2:
+        raise ValueError(f"x and y must be two axes with several values each, got {x}: {len(surface.xs)} and "
+                         f"{y}: {len(surface.ys)}")
+    ax = default_axes(ax)
+    scale_axis(ax, "x", surface.xs)
+    scale_axis(ax, "y", surface.ys)
+    image = _shade(ax, surface, level, limit)
+    if bar:
+        colour_bar(image, ax, value.replace("_", " ") if label is None else label)
+    _trace(ax, table.surface(x, y, value, stated=True), level)
+    _mark(ax, table.boundary(x, y, value, level=level), x)
+    ax.set_xlabel(x.replace("_", " "))
+    ax.set_ylabel(y.replace("_", " "))
+    return ax
+
+
+def colour_bar(image, axes, label):
+    """A bar of an image's colours, which go on beyond both its ends, beside one or several axes."""
+    with matplotlib.rc_context(STYLE):
+        bar = np.ravel(axes)[0].figure.colorbar(image, ax=axes, label=label, extend="both")
+    bar.outline.set_visible(False)
+    return bar
+
+
+def scale_axis(ax, which, values):
+    """Make an axis, "x" or "y", logarithmic where its values are positive and reach far, with ticks at some of them."""
+    if is_log(values):
+        getattr(ax, f"set_{which}scale")("log")
+        axis, shown = getattr(ax, f"{which}axis"), _apart(np.sort(values), which)
+        axis.set_ticks(shown, [f"{value:g}" for value in shown])
+        axis.set_minor_locator(NullLocator())
+
+
+def _apart(values, which):
+    """Those of the increasing values, from the first one on, whose numbers have room beside each other."""
+    shown, length = [values[0]], np.log(values[-1] / values[0])
+    for value in values[1:]:
+        digits = 1 + (len(f"{value:g}") + len(f"{shown[-1]:g}")) / 2
+        if np.log(value / shown[-1]) >= length * (DIGIT * digits if which == "x" else LINE):
+            shown.append(value)
+    return shown
+
+
+def _shade(ax, surface, level, limit):
+    """The means as colours about the level, and dots where they are not told from it."""
+    away = np.abs(surface.means - level)
+    if limit is None:
+        limit = float(np.quantile(away[np.isfinite(away)], 0.9)) or 1.0
+    xs, ys = _edges(surface.xs), _edges(surface.ys)
+    image = ax.pcolormesh(xs, ys, np.ma.masked_invalid(surface.means), cmap="PuOr_r", vmin=level - limit,
+                          vmax=level + limit, zorder=0)
+    ax.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
+    rows, columns = np.nonzero(away <= 2 * surface.errors)
+    ax.plot(surface.xs[columns], surface.ys[rows], ".", color=COLOURS["reference"], markersize=3, zorder=1)
+    return image
+
+
+def _edges(centres):
+    """Borders of cells half way between their centres, on the scale on which the axis is drawn."""
+    scale = _scaled(centres)
+    middle = (scale[1:] + scale[:-1]) / 2
+    edges = np.concatenate([[2 * scale[0] - middle[0]], middle, [2 * scale[-1] - middle[-1]]])
+    return np.exp(edges) if is_log(centres) else edges
+
+
+def _scaled(values):
+    """Values of an axis on the scale on which it is drawn."""
+    return np.log(values) if is_log(values) else values
+
+
+def _trace(ax, expected, level):
+    """Theory's boundary: straight between neighbouring cells on the scale on which they are drawn."""
+    heights = np.ma.masked_invalid(expected.means)
+    lines = contour_generator(_scaled(expected.xs), _scaled(expected.ys), heights).lines(level)
+    label = "theory"
+    for xs, ys in (line.T for line in lines):
+        ax.plot(np.exp(xs) if is_log(expected.xs) else xs, np.exp(ys) if is_log(expected.ys) else ys,
+                color=COLOURS["corrected"], linewidth=1.8, label=label, zorder=3,
+                path_effects=[withStroke(linewidth=3.6, foreground="white")])
+        label = None
+
+
+def _mark(ax, boundary, x):
+    """The measured boundary's points, with bars along the axis on which they were found."""
+    label = "measured"
+    for along_x in (True, False):
+        points = [point for point in boundary if (point.along == x) == along_x]
+        if points:
+            _, xs, ys, errors = zip(*points)
+            bars = 2 * np.where(np.isfinite(errors), errors, np.nan)  # a single replicate has none
+            ax.errorbar(xs, ys, **{"xerr" if along_x else "yerr": bars}, fmt="o", color="black", markersize=3.5,
+                        markeredgecolor="white", elinewidth=1, markeredgewidth=0.5, zorder=4, label=label)
+            label = None
 
 
 def legend_below(figure, axes, columns=3):

@@ -13,6 +13,8 @@ listed in ``claims/__init__.py``. The file holds two functions and one constant:
     * ``run.rng(cell)`` is a seed (a `numpy.random.SeedSequence`) for the
       claim's cell number `cell` (0, 1, ...: one for each model or setting).
       Hand it to ``rng=``, together with ``replicate=r``.
+    * ``run.sweep(experiment, grid, replicates, label)`` is the `Table` of `moenoise.sweep`, by the worker threads and
+      from the claim's own seed.
     * ``run.map(function, items, label)`` is ``[function(item) for item in items]``
       over the worker threads, shown in the progress bar. BLAS runs on one thread
       inside. `function` must depend on its item only, so that no number
@@ -52,15 +54,19 @@ Other statements are bounds (``relation="at least"`` or ``"at most"``), or say t
 """
 
 import dataclasses
+import itertools
 import math
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
+
+from .._blas import one_blas_thread
+from .._threads import thread_map
 
 RUN_FALSE_ALARM_RATE = 1e-4
 """Chance that a quick run of all claims calls any true exact formula false, if it is nominal."""
@@ -295,11 +301,9 @@ class Run:
         self._claim, self._bar = "", bar
 
     def __enter__(self):
-        from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
         with ExitStack() as stack:
             # Parallelism is over replicates; BLAS threads inside would only compete, and change the last bits.
-            stack.enter_context(threadpool_limits(1, user_api="blas"))
+            stack.enter_context(one_blas_thread())
             self._pool = ThreadPoolExecutor(self.jobs)
             self._resources = stack.pop_all()
         return self
@@ -319,16 +323,22 @@ class Run:
         return np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self._claim.encode()), cell))
 
     def map(self, function, items, label=""):
-        """``[function(item) for item in items]``, in that order, by the worker threads."""
-        futures = [self._pool.submit(function, item) for item in items]
-        try:
-            for done, future in enumerate(as_completed(futures)):
-                future.result()
-                self._show(f"{self._claim} {label} {done + 1}/{len(futures)}")
-        finally:
-            for future in futures:
-                future.cancel()  # those not yet started, after an error or Ctrl-C; no effect otherwise
-        return [future.result() for future in futures]
+        """``[function(item) for item in items]``, in that order, by the worker threads and the engine of sweeps."""
+        items = list(items)
+        done = itertools.count(1)
+        return thread_map(function, items, self.jobs, executor=self._pool,
+                          done=lambda: self._show(f"{self._claim} {label} {next(done)}/{len(items)}"))
+
+    def sweep(self, experiment, grid, replicates, label=""):
+        """The `moenoise.sweeps.table.Table` of `moenoise.sweep`; what an experiment raises ends the claim."""
+        from ..sweeps.sweep import sweep
+
+        table = sweep(experiment, grid, replicates, rng=self.rng(), executor=self._pool, jobs=self.jobs,
+                      progress=lambda done, total: self._show(f"{self._claim} {label} {done}/{total}"))
+        if table.failures:
+            failure = table.failures[0]
+            raise RuntimeError(f"{label}: {failure.error} in {failure.cell}\n{failure.traceback}")
+        return table
 
     def _show(self, text):
         if self._bar is not None:
