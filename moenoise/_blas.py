@@ -48,13 +48,13 @@ class _Limit:
     @contextlib.contextmanager
     def block(self, libraries):
         block = object()
-        try:  # Ctrl-C may come anywhere, also between the first line and the last of either call
+        try:  # from here on Ctrl-C may come anywhere
             self._enter(block, libraries)
             yield
         finally:
             try:
                 self._leave(block)
-            except BaseException:
+            except BaseException:  # Ctrl-C once more, halfway
                 self._leave(block)
                 raise
 

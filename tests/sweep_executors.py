@@ -7,7 +7,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 # What else runs under mpirun: see sweep_mpi.py.
 KINDS = ("threads", "processes", "loky", "dask")
 
-MODULES = {"loky": "loky", "dask": "distributed", "mpi": "mpi4py"}
+# Packages, or commands.
+NEEDS = {"loky": ["loky"], "dask": ["distributed"], "mpi": ["mpi4py", "mpirun"]}
 
 
 @contextlib.contextmanager

@@ -218,6 +218,19 @@ def test_ctrl_c_does_not_wait_for_what_takes_long():
     assert time.monotonic() - start < 5
 
 
+def test_a_worker_that_is_interrupted_ends_the_run():
+    def function(item):
+        if item == 20:
+            raise KeyboardInterrupt
+        return item
+
+    received = []
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(function, lambda index: index, engine.Queue(range(1000)),
+                   lambda indices, batch: received.extend(batch.values), jobs=1)
+    assert set(range(20)) <= set(received) and len(received) < 1000
+
+
 def test_receiving_is_not_interrupted():
     begun, ended = [], []
 

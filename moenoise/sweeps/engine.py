@@ -107,6 +107,7 @@ class _Run:
         self.futile_deaths = 0
         self.broken = False
         self.sent = 0  # batches
+        self.interrupted = False  # a worker, by Ctrl-C
         self.seconds_per_item = None
 
     def run(self, executor, jobs):
@@ -129,6 +130,8 @@ class _Run:
 
     def _loop(self):
         while True:
+            if self.interrupted:
+                raise KeyboardInterrupt
             self._submit()
             if self.outstanding:
                 self._end(self.ended.get())
@@ -190,6 +193,7 @@ class _Run:
             self.finished += done
             with DeferredInterrupts():
                 self.receive(indices[:done], batch)
+        self.interrupted = self.interrupted or batch.interrupted
 
     def _lost(self, indices, error):
         """A batch went with its worker, by its own fault or another's: divide until one item alone is at fault."""

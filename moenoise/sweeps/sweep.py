@@ -85,6 +85,11 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
     A function is recognised by its name and its source; give it an attribute ``version`` to say so yourself, or where
     what it calls has changed.
 
+    A script that starts processes does its own work under ``if __name__ == "__main__":``, for they import it. With MPI
+    it is started by ``mpirun -n N python -m mpi4py.futures script.py``, and a process that dies takes all others with
+    it: what is stored remains. Elsewhere a dead worker costs the batches that were running, which are run again; a
+    replicate whose worker dies three times, with nothing beside it, is recorded as a failure.
+
     Examples
     --------
     >>> import moenoise as mn

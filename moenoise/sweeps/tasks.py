@@ -19,6 +19,7 @@ class Batch(NamedTuple):
     values: list
     seconds: float
     blas_kernel: str
+    interrupted: bool
 
 
 def run_batch(function, items, budget, number, stop=None):
@@ -30,7 +31,7 @@ def run_batch(function, items, budget, number, stop=None):
     """
     if isinstance(function, bytes):
         function = pickle.loads(function)
-    start, values = time.perf_counter(), []
+    start, values, interrupted = time.perf_counter(), [], False
     try:
         with one_blas_thread():
             for item in items:
@@ -40,8 +41,8 @@ def run_batch(function, items, budget, number, stop=None):
                 if time.perf_counter() - start > budget:
                     break
     except KeyboardInterrupt:
-        pass  # the caller has been interrupted as well, and takes what is finished
-    return Batch(values, time.perf_counter() - start, blas_kernel())
+        interrupted = True  # the caller takes what is finished, and stops, whether or not it was interrupted as well
+    return Batch(values, time.perf_counter() - start, blas_kernel(), interrupted)
 
 
 def run_replicate(experiment, seed, item):
