@@ -373,10 +373,13 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     return ax
 
 
-def colour_bar(image, axes, label):
-    """A bar of an image's colours, which go on beyond both its ends, beside one or several axes."""
+def colour_bar(image, axes, label, **where):
+    """A bar of an image's colours, which go on beyond both its ends, beside one or several axes, or `where` it is put.
+
+    `where` are arguments of `matplotlib.figure.Figure.colorbar`: ``location="bottom"``, ``shrink=0.5``.
+    """
     with matplotlib.rc_context(STYLE):
-        bar = np.ravel(axes)[0].figure.colorbar(image, ax=axes, label=label, extend="both")
+        bar = np.ravel(axes)[0].figure.colorbar(image, ax=axes, label=label, extend="both", **where)
     bar.outline.set_visible(False)
     return bar
 

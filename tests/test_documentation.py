@@ -45,7 +45,8 @@ def test_every_public_name_is_documented(name, value):
         assert "Parameters" in value.__doc__, f"{name} does not describe its parameters"
 
 
-def test_readmes_python_runs():
+def test_readmes_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     namespace = {}

@@ -12,6 +12,7 @@ EACH_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 NAMES = [
     "is-my-network-modular",
+    "phase-diagram",
     "sample-complexity",
     "theorem-1-routing",
     "theorem-2-generalization",

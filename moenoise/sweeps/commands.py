@@ -148,8 +148,9 @@ def _status(arguments):
           f"{found.identity.package_version}, BLAS kernel {found.blas_kernel}")
     for grid, replicates in found.requests:
         print(f"  {grid} x {replicates} replicates")
-    print(f"finished  {len(records) - len(failed):,} of {len(keys):,} ({_percent(len(records) - len(failed), len(keys))})"
-          f", {len(failed)} failed, {len(keys) - len(records):,} missing{_time_left(records, len(keys))}")
+    done = len(records) - len(failed)
+    print(f"finished  {done:,} of {len(keys):,} ({_percent(done, len(keys))}), {len(failed):,} failed, "
+          f"{len(keys) - len(records):,} missing{_time_left(records, len(keys))}")
     print(f"writers   {_writers(found.segments)}")
     for damage in found.damage:
         print(f"damage    {damage}")

@@ -122,8 +122,8 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
         kept = Store.open(store, identity, grid, replicates, blas_kernel())
     with kept:
         if kept.damage:
-            warnings.warn(f"{len(kept.damage)} parts of the store {os.fspath(store)} cannot be read, and what they held "
-                          f"is run again: {kept.damage[0]}", stacklevel=2)
+            warnings.warn(f"the store {os.fspath(store)} has {len(kept.damage)} parts that cannot be read, and what they "
+                          f"held is run again: {kept.damage[0]}", stacklevel=2)
         _Sweep(identified, seed, asked, kept, retry_failed).run(executor, jobs, progress, store)
     return of_grid(identified.name, [(grid, replicates)], kept.records)
 
