@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before it is loaded: a process that forks should have no threads
@@ -108,6 +109,7 @@ def run_writer(folder, grid, telling):
 
         sweep.Store = TellingStore
         sweep.REFRESH_SECONDS = 0.05
+        warnings.simplefilter("ignore")  # some replicates raise, as they should
         engine.BATCH_SECONDS = BATCH_SECONDS
         sweep.sweep(experiment, grid, REPLICATES, rng=SEED, store=folder, jobs=1, progress=False)
         status = 0

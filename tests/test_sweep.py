@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -185,6 +186,12 @@ class TestGoingOn:
         assert (call(GRID, 20).records == plain).all() and len(calls) == 104
         assert len(mn.load_sweep(tmp_path)) == 120
 
+    def test_equal_numbers_are_the_same_cell(self, tmp_path):
+        first = mn.sweep(experiment, mn.Grid(scale=[1, 2], n=3), 5, store=tmp_path, progress=False)
+        second = mn.sweep(experiment, mn.Grid(scale=[1.0, 2.0, 0.5], n=3), 5, store=tmp_path, progress=False)
+        np.testing.assert_array_equal(first.records["mean"], second.records["mean"][:10])
+        assert len(mn.load_sweep(tmp_path)) == 15
+
     def test_ctrl_c_says_how_to_go_on(self, tmp_path):
         def interrupted(cell, rng):
             signal.raise_signal(signal.SIGINT)
@@ -224,6 +231,39 @@ class TestGoingOn:
         with pytest.warns(UserWarning, match="begun with the BLAS kernel .* and this is Abacus, beads"):
             assert (run(store=tmp_path).records == plain).all()
 
+    def test_changes_are_accepted_when_asked(self, tmp_path):
+        def version(number, **options):
+            def changing(cell, rng):
+                if cell["a"] == 2 and number == 1:
+                    raise ValueError("not yet")
+                return {"x": number}
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return mn.sweep(changing, mn.Grid(a=[1, 2]), 3, store=tmp_path, progress=False, **options)
+
+        assert len(version(1).failures) == 3
+        with pytest.raises(ValueError, match="has changed, its source or what it reads.*accept_changes=True"):
+            version(2, retry_failed=True)
+        table = version(2, retry_failed=True, accept_changes=True)
+        assert table.records["x"].tolist() == [1, 1, 1, 2, 2, 2] and not table.failures
+        assert (version(2).records == table.records).all()  # from now on it is the store's version
+        assert (mn.load_sweep(tmp_path).records == table.records).all()
+        with pytest.raises(ValueError, match="has changed"):
+            version(1)
+        (tmp_path / "manifest.json").unlink()
+        with pytest.raises(ValueError, match="has changed"):
+            version(2)  # the first version's results are there, and nothing says that they count
+        assert (version(2, accept_changes=True).records == table.records).all()
+        assert (version(2).records == table.records).all()
+
+    def test_accepting_changes_is_not_accepting_anything(self, tmp_path):
+        run(store=tmp_path)
+        with pytest.raises(ValueError, match="seed 0 there, 1 asked for"):
+            run(store=tmp_path, rng=1, accept_changes=True)
+        with pytest.raises(ValueError, match="'experiment' there"):
+            mn.sweep(experiment_with_nan, GRID, store=tmp_path, progress=False, accept_changes=True)
+
     def test_an_experiment_that_cannot_be_recognised_needs_a_version(self, tmp_path):
         unknown = eval("lambda cell, rng: {'x': 1.0}")
         with pytest.raises(ValueError, match=r"give it an attribute, as by f\.version"):
@@ -246,11 +286,17 @@ class TestGoingOn:
         data = bytearray(segment.read_bytes())
         data[len(data) // 2] ^= 1
         segment.write_bytes(data)
-        with pytest.warns(UserWarning, match="has 1 parts that cannot be read.* run again: segments/.*bytes"):
+        with pytest.warns(UserWarning, match="has a part that cannot be read.* run again: segments/.*bytes"):
             assert (run(store=tmp_path).records == plain).all()
 
 
+@pytest.mark.filterwarnings("ignore:.* replicates raised")
 class TestFailures:
+    def test_they_are_warned_of(self):
+        with pytest.warns(UserWarning, match=r"4 of 12 replicates raised; the first, replicate 0 of {'a': 2}: ValueError: "
+                                             r"no 2\. All are in table\.failures"):
+            self.call()
+
     @staticmethod
     def failing(cell, rng):
         if cell["a"] == 2 and TestFailures.fails:
@@ -368,6 +414,7 @@ class TestArguments:
         ({"shard": (1, 2, 3)}, ValueError, "shard must be a pair"),
         ({"shard": 3}, TypeError, "shard must be a sequence"),
         ({"retry_failed": 1}, TypeError, "retry_failed must be True or False"),
+        ({"accept_changes": 1}, TypeError, "accept_changes must be True or False"),
         ({"store": 3.5}, TypeError, "store must be the path of a folder"),
         ({"store": ""}, ValueError, "store must be the path of a folder"),
     ])

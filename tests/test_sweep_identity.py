@@ -1,7 +1,9 @@
 """What an experiment is recognised by."""
 
 import functools
+import sys
 
+import numpy as np
 import pytest
 
 from moenoise.sweeps.experiments import EXPERIMENTS
@@ -82,4 +84,41 @@ def test_what_has_no_source_has_no_version():
         def __call__(self, cell, rng):
             return {}
 
-    assert version(Callable()) == version(eval("lambda cell, rng: {}")) == version(len) == ""
+    assert version(Callable()) == version(eval("lambda cell, rng: {}")) == version(divmod) == ""
+
+
+OFFSET = 1
+
+
+def helped(cell, rng):
+    return {"x": helper() + OFFSET + np.pi}
+
+
+def helper():
+    return 1
+
+
+def test_constants_and_functions_of_its_module_count(monkeypatch):
+    before = version(helped)
+    assert before == version(helped)
+    monkeypatch.setattr(sys.modules[__name__], "OFFSET", 2)
+    after = version(helped)
+    monkeypatch.setattr(sys.modules[__name__], "helper", lambda: 2)
+    assert len({before, after, version(helped)}) == 3
+
+
+def test_arrays_count_whole(monkeypatch):
+    first, second = np.zeros(10_000), np.zeros(10_000)
+    second[5000] = 1
+    assert version(make(first)) != version(make(second)) and version(make(first)) == version(make(first.copy()))
+
+
+@pytest.mark.parametrize("function", [lambda cell: {}, lambda cell, rng, more: {}, lambda *, cell, rng: {}])
+def test_a_function_of_other_arguments_is_refused(function):
+    with pytest.raises(TypeError, match=r"experiment must take a cell and a generator, f\(cell, rng\)"):
+        identify(function, {})
+
+
+def test_the_form_for_files_is_not_for_calls():
+    with pytest.raises(ValueError, match="import the function"):
+        identify("file.py:function", {})

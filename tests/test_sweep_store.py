@@ -949,7 +949,7 @@ def test_the_manifest_says_what_the_store_is_about(folder):
     values = json.loads(text)
     assert values.pop("created").startswith("20") and re.fullmatch("[0-9a-f]{8}", values.pop("crc32"))
     assert values == {"format": 1, "kind": "sweep of moenoise", "experiment": "risk", "experiment_version": "1",
-                      "seed": 7, "package_version": "0.5", "blas_kernel": KERNEL,
+                      "seed": 7, "package_version": "0.5", "blas_kernel": KERNEL, "earlier_versions": [],
                       "requests": [{"replicates": 3, "grid": {"n": [1, 2], "name": ["a b"]}}]}
     assert '\n "seed": 7,\n' in text
     assert stat.S_IMODE((folder / "manifest.json").stat().st_mode) == 0o666 & ~umask()

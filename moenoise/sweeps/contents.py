@@ -22,10 +22,18 @@ class Contents:
         What every writer must have had; default: the same as the first.
     flush : bool, default False
         Whether records have to be on the disk before they count.
+
+    Attributes
+    ----------
+    versions : container of str
+        Other versions of the experiment, whose results count as well.
+    found_versions : dict of str to None
+        Those that writers had.
     """
 
     def __init__(self, folder, identity=None, *, flush=False):
         self.folder, self.identity, self._flush = folder / SEGMENTS, identity, flush
+        self.versions, self.found_versions = (), {}
         self.records = {}  # (cell, replicate) -> Record
         self._origins = {}  # (cell, replicate) -> the name of the segment that it is from
         self.readers = {}  # name -> SegmentReader
@@ -76,7 +84,8 @@ class Contents:
     def _check(self, header, name):
         if self.identity is None:
             self.identity = header.identity
-        check_identity(self.identity, header.identity, self.folder / name)
+        check_identity(self.identity, header.identity, self.folder / name, self.versions)
+        self.found_versions[header.identity.experiment_version] = None
 
     def add(self, record, name):
         """Take a record of the segment `name`; whether there was none before, or a failure and this is a success."""
@@ -110,10 +119,25 @@ class Contents:
         return collections.Counter(self._origins.values())
 
 
-def check_identity(asked, found, place):
-    """Raise ValueError where what `place` holds is not what is asked for."""
-    differences = [f"{field.replace('_', ' ')} {getattr(found, field)!r} there, {getattr(asked, field)!r} asked for"
-                   for field in asked._fields if getattr(found, field) != getattr(asked, field)]
-    if differences:
-        raise ValueError(f"store must hold the same sweep, but {place} is of another: {'; '.join(differences)}. Choose "
-                         "another folder, or ask for what this one has")
+class AnyVersion:
+    """A container of all versions."""
+
+    def __contains__(self, version):
+        return True
+
+
+def check_identity(asked, found, place, versions=()):
+    """Raise ValueError where what `place` holds is not what is asked for, nor another of these versions of it."""
+    if found.experiment_version in versions:
+        found = found._replace(experiment_version=asked.experiment_version)
+    differing = [field for field in asked._fields if getattr(found, field) != getattr(asked, field)]
+    if not differing:
+        return
+    differences = "; ".join(f"{field.replace('_', ' ')} {getattr(found, field)!r} there, {getattr(asked, field)!r} asked "
+                            "for" for field in differing)
+    advice = "Choose another folder, or ask for what this one has"
+    if differing == ["experiment_version"]:
+        advice = ("The experiment has changed, its source or what it reads. Choose another folder; or, where what is there "
+                  "is to count as it is, say accept_changes=True (--accept-changes). A function's attribute `version` "
+                  "takes the place of its source")
+    raise ValueError(f"store must hold the same sweep, but {place} is of another: {differences}. {advice}")

@@ -37,9 +37,10 @@ class Grid:
 
     Notes
     -----
-    A cell is known by its values and their types, not by its place: a larger grid has the cells of a smaller one,
-    with the same random numbers; but ``n=1`` and ``n=1.0`` are two cells, and so are two floats that differ in their
-    last digit. That of ``numpy.geomspace`` may depend on the machine: round its values.
+    A cell is known by its values, not by its place: a larger grid has the cells of a smaller one, with the same random
+    numbers. Numbers that are equal are one value, 1 and 1.0 for example, though an experiment gets them as they were
+    given. Two floats that differ in their last digit are two values, and the last digits of ``numpy.geomspace`` may
+    depend on the machine: round them.
 
     Examples
     --------
@@ -59,7 +60,7 @@ class Grid:
                 raise ValueError(f"grid must have axes of other names than {', '.join(RESERVED)}, got {name!r}")
         self.axes = types.MappingProxyType({name: _values(value, name) for name, value in axes.items()})
         self.shape = tuple(map(len, self.axes.values()))
-        self._texts = {name: frozenset(map(_text, values)) for name, values in self.axes.items()}
+        self._texts = {name: tuple(map(_text, values)) for name, values in self.axes.items()}
 
     def __len__(self):
         return math.prod(self.shape)
@@ -77,10 +78,10 @@ class Grid:
     def contains(self, other):
         """Whether all cells of the grid `other` are cells of this one."""
         return self._texts.keys() == other._texts.keys() and all(
-            texts <= self._texts[name] for name, texts in other._texts.items())
+            set(texts) <= set(self._texts[name]) for name, texts in other._texts.items())
 
     def __eq__(self, other):
-        return isinstance(other, Grid) and self.to_json() == other.to_json() and self._texts == other._texts
+        return isinstance(other, Grid) and self._texts == other._texts
 
     __hash__ = None
 
@@ -104,12 +105,12 @@ class Grid:
 
 
 def cell_text(cell):
-    """A cell as JSON that does not depend on the order of its axes: what it is known by."""
-    return json.dumps(cell, sort_keys=True, separators=(",", ":"))
+    """A cell as JSON: what it is known by, whatever the order of its axes, and with 1.0 as 1."""
+    return json.dumps({name: _known_by(value) for name, value in cell.items()}, sort_keys=True, separators=(",", ":"))
 
 
 def cell_from_text(text):
-    """The cell, a dict, that `cell_text` was made of, but for the order of its axes."""
+    """The cell, a dict, that `cell_text` was made of, but for the order of its axes, and for whole floats."""
     return {name: _tuples(value) for name, value in json.loads(text).items()}
 
 
@@ -159,4 +160,11 @@ def _tuples(value):
 
 
 def _text(value):
-    return json.dumps(value)
+    return json.dumps(_known_by(value))
+
+
+def _known_by(value):
+    """A value in the form that all equal ones share."""
+    if isinstance(value, tuple):
+        return tuple(map(_known_by, value))
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -34,12 +34,15 @@ class Manifest:
         When, as ISO 8601 has it.
     requests : tuple of (Grid, int)
         Grids and numbers of replicates, none of which another includes.
+    earlier_versions : tuple of str
+        Of the experiment, whose results count as well: somebody has said so.
     """
 
     identity: Identity
     blas_kernel: str
     created: str
     requests: tuple = ()
+    earlier_versions: tuple = ()
 
     def with_request(self, grid, replicates):
         """The manifest of what is asked for with this, too; the same where that is nothing more."""
@@ -48,10 +51,16 @@ class Manifest:
         kept = tuple(request for request in self.requests if not _includes((grid, replicates), request))
         return dataclasses.replace(self, requests=(*kept, (grid, replicates)))
 
+    def with_version(self, version):
+        """The manifest of this version of the experiment, which takes over what others have left."""
+        earlier = dict.fromkeys((*self.earlier_versions, self.identity.experiment_version))
+        return dataclasses.replace(self, identity=self.identity._replace(experiment_version=version),
+                                   earlier_versions=tuple(each for each in earlier if each != version))
+
     def to_text(self):
         """The file's text."""
         values = {"format": FORMAT, "kind": KIND, **self.identity._asdict(), "blas_kernel": self.blas_kernel,
-                  "created": self.created,
+                  "created": self.created, "earlier_versions": list(self.earlier_versions),
                   "requests": [{"replicates": replicates, "grid": grid.to_json()}
                                for grid, replicates in self.requests]}
         return json.dumps(values | {"crc32": _checksum(values)}, indent=1) + "\n"
@@ -89,7 +98,7 @@ def parse(content, path):
         return None
     requests = tuple((Grid.from_json(request["grid"]), request["replicates"]) for request in values["requests"])
     return Manifest(Identity(*(values[field] for field in Identity._fields)), values["blas_kernel"], values["created"],
-                    requests)
+                    requests, tuple(values["earlier_versions"]))
 
 
 def write_manifest(folder, manifest, *, new):

@@ -12,7 +12,7 @@ import errno
 import warnings
 from typing import NamedTuple
 
-from .contents import Contents, check_identity
+from .contents import AnyVersion, Contents, check_identity
 from .folder import MANIFEST, as_folder, explained, foreign_entries, is_there, made
 from .grid import Grid, cell_from_text
 from .manifest import Identity, Manifest, read_manifest, write_manifest
@@ -38,14 +38,15 @@ class Store:
 
     is_shared = True  # with other writers
 
-    def __init__(self, folder, identity, request, blas_kernel):
+    def __init__(self, folder, identity, request, blas_kernel, accept_changes):
         self.folder, self._identity, self._request, self._blas_kernel = folder, identity, request, blas_kernel
+        self._accepted = AnyVersion() if accept_changes else ()
         self._contents = Contents(folder, identity, flush=True)
         self.records = self._contents.records
         self.manifest, self._writer, self._header = None, None, b""
 
     @classmethod
-    def open(cls, folder, identity, grid, replicates, blas_kernel):
+    def open(cls, folder, identity, grid, replicates, blas_kernel, *, accept_changes=False):
         """Open the store in a folder, or make it; add what is asked for to what the store is asked for.
 
         Parameters
@@ -56,6 +57,8 @@ class Store:
         replicates : int
         blas_kernel : str
             What this process computes with.
+        accept_changes : bool, default False
+            Whether what other versions of the experiment have stored counts, from now on.
 
         Returns
         -------
@@ -74,7 +77,7 @@ class Store:
         UserWarning
             Where the manifest had to be rebuilt, or results are of another BLAS kernel.
         """
-        store = cls(as_folder(folder), identity, (grid, replicates), blas_kernel)
+        store = cls(as_folder(folder), identity, (grid, replicates), blas_kernel, accept_changes)
         found = store._look()
         kernel = found.blas_kernel if found else store._first_kernel()
         if kernel not in (None, blas_kernel):
@@ -89,6 +92,7 @@ class Store:
         if not is_there(self.folder):
             return None
         found, _ = self._checked_manifest()
+        self._contents.versions = self._accepted or (found.earlier_versions if found else ())
         with explained(self.folder, "read"):
             self._contents.read()
         if found is None:
@@ -100,7 +104,7 @@ class Store:
         """As `read_manifest`; ValueError where it is of another sweep."""
         found, exists = read_manifest(self.folder)
         if found is not None:
-            check_identity(self._identity, found.identity, self.folder)
+            check_identity(self._identity, found.identity, self.folder, self._accepted)
             self._check_axes([grid.axes for grid, _ in found.requests])
         return found, exists
 
@@ -119,6 +123,7 @@ class Store:
         for _ in range(ATTEMPTS):
             found, exists = self._checked_manifest()
             wanted = (found or self._rebuilt(exists)).with_request(*self._request)
+            wanted = wanted.with_version(self._identity.experiment_version)
             if found == wanted:
                 self.manifest = found
                 return
@@ -135,7 +140,8 @@ class Store:
                           "grids that the store was asked for are known again when they are asked for again",
                           stacklevel=5)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return Manifest(self._identity, self._first_kernel() or self._blas_kernel, now)
+        kernel, earlier = self._first_kernel() or self._blas_kernel, tuple(self._contents.found_versions)
+        return Manifest(self._identity, kernel, now, earlier_versions=earlier)
 
     def _first_kernel(self):
         return first_header(self._contents, "blas_kernel")
@@ -283,6 +289,7 @@ def read_store(folder):
         raise FileNotFoundError(f"store must be a folder that exists, and {folder} does not")
     manifest, _ = read_manifest(folder)
     contents = Contents(folder, manifest and manifest.identity)
+    contents.versions = AnyVersion() if manifest is None else manifest.earlier_versions
     with explained(folder, "read"):
         contents.read()
     if manifest is None:

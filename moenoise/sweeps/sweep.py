@@ -25,7 +25,7 @@ PARTS = 256  # of all that is missing: what several writers may do twice is some
 
 
 def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None, progress=True, jobs=None, shard=None,
-          retry_failed=False):
+          retry_failed=False, accept_changes=False):
     """Run an experiment on every cell of a grid, many times over.
 
     With a `store` it can be stopped at any time, by Ctrl-C, a crash or a cluster's time limit: the same call goes on
@@ -35,8 +35,8 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
     Parameters
     ----------
     experiment : str or callable
-        The name of a built-in experiment, "risk", "routing", "misrouting", "descent" or "overlap" (see
-        `moenoise.sweeps.experiments`), or a function ``f(cell, rng)`` that returns a dict of numbers: `cell` is a dict
+        The name of a built-in experiment, "risk", "routing", "misrouting", "descent" or "overlap" (`moenoise experiments`
+        in a shell shows what they take and give), or a function ``f(cell, rng)`` that returns a dict of numbers: `cell` is a dict
         of the axes' values, `rng` a `numpy.random.Generator` that depends on the seed, the cell and the replicate only.
         It runs with BLAS on one thread. Processes import it: it has to be at the top of a module.
     grid : Grid
@@ -59,6 +59,9 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
         store, or not even that: copies of stores' segments can be put into one folder.
     retry_failed : bool, default False
         Whether to run again what raised in an earlier call.
+    accept_changes : bool, default False
+        Whether what the store has of another version of the experiment counts as of this one, which the store is of
+        from then on. For changes that leave results as they are, and for mending an experiment that raised.
 
     Returns
     -------
@@ -78,12 +81,14 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
     Warns
     -----
     UserWarning
-        Where parts of the store cannot be read, or were computed on another BLAS kernel.
+        Where something raised; where parts of the store cannot be read, or were computed on another BLAS kernel.
 
     Notes
     -----
-    A function is recognised by its name and its source; give it an attribute ``version`` to say so yourself, or where
-    what it calls has changed.
+    A function is recognised by its name and its source, with what is bound to it and the constants and functions of its
+    own module that it reads; not by what it calls of others. An attribute ``version`` takes the place of all that.
+
+    Where an experiment returns NaN, means are NaN; a result that a replicate does not return is left out of them.
 
     A script that starts processes does its own work under ``if __name__ == "__main__":``, for they import it. With MPI
     it is started by ``mpirun -n N python -m mpi4py.futures script.py``, and a process that dies takes all others with
@@ -106,6 +111,7 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
     identified = identify(experiment, grid.axes)
     seed = _validation.as_integer(rng, "rng", low=0) if hasattr(rng, "__index__") else philox_key(rng)
     retry_failed = _validation.as_flag(retry_failed, "retry_failed")
+    accept_changes = _validation.as_flag(accept_changes, "accept_changes")
     if jobs is not None:
         _validation.as_integer(jobs, "jobs", low=1)
     if executor is not None:
@@ -119,13 +125,16 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
             raise ValueError(f"experiment must be recognised when the store is opened again, but {identified.name} has "
                              "no source to be found: give it an attribute, as by f.version = '1'")
         identity = Identity(identified.name, identified.version, seed, __version__)
-        kept = Store.open(store, identity, grid, replicates, blas_kernel())
+        kept = Store.open(store, identity, grid, replicates, blas_kernel(), accept_changes=accept_changes)
     with kept:
-        if kept.damage:
-            warnings.warn(f"the store {os.fspath(store)} has {len(kept.damage)} parts that cannot be read, and what they "
-                          f"held is run again: {kept.damage[0]}", stacklevel=2)
+        _warn_of_damage(kept.damage, store, "what they held is run again")
         _Sweep(identified, seed, asked, kept, retry_failed).run(executor, jobs, progress, store)
-    return of_grid(identified.name, [(grid, replicates)], kept.records)
+    table = of_grid(identified.name, [(grid, replicates)], kept.records)
+    if table.failures:
+        cell, replicate, error, _ = table.failures[0]
+        warnings.warn(f"{len(table.failures)} of {len(table) + len(table.failures)} replicates raised; the first, "
+                      f"replicate {replicate} of {cell}: {error}. All are in table.failures", stacklevel=2)
+    return table
 
 
 def load_sweep(store):
@@ -146,6 +155,11 @@ def load_sweep(store):
     OSError, ValueError
         Where there is no such folder, or it is no sweep's store.
 
+    Warns
+    -----
+    UserWarning
+        Where parts of it cannot be read.
+
     Examples
     --------
     >>> import tempfile
@@ -157,7 +171,15 @@ def load_sweep(store):
     True
     """
     found = read_store(store)
+    _warn_of_damage(found.damage, store, "the same call of sweep runs again what they held")
     return of_grid(found.identity.experiment, found.requests, found.records)
+
+
+def _warn_of_damage(damage, store, consequence):
+    if damage:
+        parts = "a part" if len(damage) == 1 else f"{len(damage)} parts"
+        warnings.warn(f"the store {os.fspath(store)} has {parts} that cannot be read, and {consequence}: {damage[0]}",
+                      stacklevel=3)
 
 
 class _Asked:
@@ -227,7 +249,8 @@ class _Sweep:
                     self.kept.refresh()
                     missing = self._missing(asked)  # what another writer had, and could not keep
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(_farewell(self.bar.n, len(asked), store)) from None
+                whole = f"{len(asked)}{' of this shard' if self.asked.shards > 1 else ''}"
+                raise KeyboardInterrupt(_farewell(self.bar.n, whole, store)) from None
             except Exception as error:
                 if store is not None:
                     error.add_note(f"what is finished is in {os.fspath(store)}; the same call goes on from there")
