@@ -22,6 +22,10 @@ class DeferredInterrupts:
         self.deliver()
         self.open = True
 
+    def forbid(self):
+        """From here on it waits again."""
+        self.open = False
+
     def _handle(self, number, frame):
         if self.open:
             self.open = False

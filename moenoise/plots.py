@@ -7,11 +7,12 @@ but their user, and Jupyter shows them as they are after ``%matplotlib inline``.
 """
 
 import io
+import math
 
 import matplotlib
 import numpy as np
 from contourpy import contour_generator
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
@@ -19,6 +20,7 @@ from matplotlib.ticker import NullLocator
 from . import _validation
 from .activations.modules import Modules, magnitude_threshold
 from .sweeps.boundary import is_log
+from .sweeps.table import Table
 
 COLOURS = {
     "dense": "#0072B2",
@@ -38,8 +40,20 @@ RANKS = LinearSegmentedColormap.from_list("ranks", ["white", "#56B4E9", "#0072B2
 # Confusion matrices of more experts than this are shaded only: their numbers would not be readable.
 MOST_NUMBERED = 12
 
-# What a digit, and a line, of the numbers on a logarithmic axis take of its length at least, for these not to touch.
+# What a digit, and a line, of the numbers on an axis take of its length at least, for these not to touch.
 DIGIT, LINE = 0.03, 0.07
+
+# A linear axis of more values than this has ticks at round numbers, not at the values.
+MOST_TICKED = 9
+
+# Curves that are more than there are colours to tell apart: from dark to as light as is still seen on white.
+SEQUENCE, LIGHTEST = "plasma", 0.8
+
+# Entries of a legend: how many there may be within axes, and how many below each other beside them.
+MOST_WITHIN, MOST_BELOW_EACH_OTHER = 6, 18
+
+# Rings around cells that are not decided, in points: the largest, and all of a row or column together.
+RING, RINGS = 6.5, 150
 
 STYLE = {
     "font.size": 9,
@@ -80,6 +94,18 @@ def new_axes(columns=1, *, width=3.6, height=2.9, **subplots):
 def default_axes(ax):
     """`ax`, or the axes of a new figure where it is None."""
     return new_axes(width=5.5, height=3.6)[1] if ax is None else ax
+
+
+def curve_styles(count, ordered):
+    """`count` pairs of colour and marker: those of the cycle, or for many curves that have an order shades of one map.
+
+    Markers move on against the colours after each cycle, so that 36 curves without an order differ.
+    """
+    if ordered and count > len(CYCLE):
+        shades = matplotlib.colormaps[SEQUENCE](np.linspace(0, LIGHTEST, count))
+        return [(to_hex(shade), MARKERS[0]) for shade in shades]
+    places = [divmod(place, len(CYCLE)) for place in range(count)]
+    return [(CYCLE[place], MARKERS[(place + cycles) % len(MARKERS)]) for cycles, place in places]
 
 
 def measured(x, mean, standard_error=None, *, label, colour, marker="o", ax=None):
@@ -308,17 +334,19 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     """A phase diagram: where a sweep's mean result is above a level, and where below.
 
     Colours are the means: orange above the level (of a "lead": experts win), purple below (dense wins). Markers are the
-    measured boundary, between cells in each row and each column of them, with bars of two standard errors; the line is
-    theory's, interpolated between the same cells. Cells with a dot are within two standard errors of the level: not
-    decided. White cells have no result.
+    measured boundary, between cells in each row and each column of them, with bars of two standard errors, which end at
+    the centres of the two neighbouring cells even where the errors are larger; the line is theory's, interpolated
+    between the same cells. Cells with a ring are within two standard errors of the level: not decided. White cells have
+    no finite mean.
 
     Parameters
     ----------
     table : moenoise.sweeps.table.Table
-        From `moenoise.sweep`. Choose by its ``where`` on axes other than x and y; for an experiment of your own give it
-        a theory by ``with_theory``.
+        From `moenoise.sweep` or `moenoise.load_sweep`. Choose by its ``where`` on axes other than x and y; for an
+        experiment of your own give it a theory by ``with_theory``, without which there is no line.
     x, y : str
-        Axes of numbers; a positive one over a factor of ten or more is drawn in its logarithm.
+        Axes of numbers; a positive one over a factor of ten or more, or in steps of one ratio, is drawn in its
+        logarithm.
     value : str
         The result, say "lead": by how much the experts' risk is below dense's.
     level : float, default 0
@@ -326,11 +354,11 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     limit : float, optional
         How far from the level colours are told apart. Default: the 90 % quantile of the cells.
     label : str, optional
-        Of the colour bar. Default: the result's name.
+        Of the colour bar. Default: the result's name, and what the colours mean.
     bar : bool, default True
         Whether there is a colour bar. One for several diagrams: ``colour_bar(ax.collections[0], axes, label)``.
     ax : matplotlib.axes.Axes, optional
-        Default: new ones.
+        Default: new ones, with a legend below. To axes of your own no legend is added: ``legend_below(figure, axes)``.
 
     Returns
     -------
@@ -339,8 +367,8 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     Raises
     ------
     TypeError, ValueError
-        Where a name is unknown, an axis holds no numbers or has a single value, or a third axis has several; where a
-        number is not as described.
+        Where `table` is something else, say a summary; where a name is unknown, an axis holds no numbers or has a
+        single value, or a third axis has several; where no mean is finite; where a number is not as described.
 
     Examples
     --------
@@ -348,9 +376,12 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     >>> grid = mn.Grid(wrong_routes=[0.0, 0.2, 0.4, 0.6], noise_variance=[0.5, 1.0, 2.0], n=400, d=40, k=4)
     >>> table = mn.sweep("misrouting", grid, replicates=8, progress=False)
     >>> ax = mn.plots.phase(table, x="wrong_routes", y="noise_variance", value="lead")
-    >>> [label for label in ax.get_legend_handles_labels()[1]]
+    >>> [text.get_text() for text in ax.figure.legends[0].get_texts()]
     ['theory', 'measured']
     """
+    if not isinstance(table, Table):
+        raise TypeError(f"table must be what moenoise.sweep or moenoise.load_sweep returned, got "
+                        f"{type(table).__name__}")
     table.check_drawn(value, x, y)
     level = _validation.as_scalar(level, "level")
     if limit is not None:
@@ -360,16 +391,23 @@ def phase(table, x, y, value, *, level=0.0, limit=None, label=None, bar=True, ax
     if min(surface.means.shape) < 2:
         raise ValueError(f"x and y must be two axes with several values each, got {x}: {len(surface.xs)} and "
                          f"{y}: {len(surface.ys)}")
+    if not np.isfinite(surface.means).any():
+        raise ValueError(f"value must be a result with a finite mean in some cell, got {value!r}, which has none")
+    expected, own = table.surface(x, y, value, stated=True), ax is None
     ax = default_axes(ax)
     scale_axis(ax, "x", surface.xs)
     scale_axis(ax, "y", surface.ys)
     image = _shade(ax, surface, level, limit)
     if bar:
-        colour_bar(image, ax, value.replace("_", " ") if label is None else label)
-    _trace(ax, table.surface(x, y, value, stated=True), level)
-    _mark(ax, table.boundary(x, y, value, level=level), x)
+        meaning = f"{value.replace('_', ' ')} (orange: above {level:g}, purple: below)"
+        colour_bar(image, ax, meaning if label is None else label)
+    _trace(ax, expected, level)
+    _ring(ax, surface, level)
+    _mark(ax, surface, table.boundary(x, y, value, level=level), x)
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
+    if own:
+        legend_below(ax.figure, ax)
     return ax
 
 
@@ -385,26 +423,38 @@ def colour_bar(image, axes, label, **where):
 
 
 def scale_axis(ax, which, values):
-    """Make an axis, "x" or "y", logarithmic where its values are positive and reach far, with ticks at some of them."""
-    if is_log(values):
+    """Make an axis, "x" or "y", logarithmic where `is_log` of its values; ticks are at those of them that have room.
+
+    On a linear axis of many values ticks are left as they are.
+    """
+    log = is_log(values)
+    if log:
         getattr(ax, f"set_{which}scale")("log")
-        axis, shown = getattr(ax, f"{which}axis"), _apart(np.sort(values), which)
-        axis.set_ticks(shown, [f"{value:g}" for value in shown])
+    if log or len(values) <= MOST_TICKED:
+        axis = getattr(ax, f"{which}axis")
+        axis.set_ticks(*_apart(np.sort(np.asarray(values, dtype=float)), which))
         axis.set_minor_locator(NullLocator())
 
 
 def _apart(values, which):
-    """Those of the increasing values, from the first one on, whose numbers have room beside each other."""
-    shown, length = [values[0]], np.log(values[-1] / values[0])
-    for value in values[1:]:
-        digits = 1 + (len(f"{value:g}") + len(f"{shown[-1]:g}")) / 2
-        if np.log(value / shown[-1]) >= length * (DIGIT * digits if which == "x" else LINE):
-            shown.append(value)
-    return shown
+    """Those of the increasing values, from the first one on, that have room beside each other; and their numerals."""
+    scale, texts, shown = _scaled(values), _numerals(values), [0]
+    for place in range(1, len(values)):
+        digits = 1 + (len(texts[place]) + len(texts[shown[-1]])) / 2
+        room = (scale[-1] - scale[0]) * (DIGIT * digits if which == "x" else LINE)
+        if scale[place] - scale[shown[-1]] >= room:
+            shown.append(place)
+    return values[shown], [texts[place] for place in shown]
+
+
+def _numerals(values):
+    """Different numbers as different texts, of six digits or as many more as it takes."""
+    texts = ([f"{value:.{digits}g}" for value in values] for digits in range(6, 18))
+    return next(each for each in texts if len(set(each)) == len(values))
 
 
 def _shade(ax, surface, level, limit):
-    """The means as colours about the level, and dots where they are not told from it."""
+    """The means as colours about the level."""
     away = np.abs(surface.means - level)
     if limit is None:
         limit = float(np.quantile(away[np.isfinite(away)], 0.9)) or 1.0
@@ -412,9 +462,17 @@ def _shade(ax, surface, level, limit):
     image = ax.pcolormesh(xs, ys, np.ma.masked_invalid(surface.means), cmap="PuOr_r", vmin=level - limit,
                           vmax=level + limit, zorder=0)
     ax.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
-    rows, columns = np.nonzero(away <= 2 * surface.errors)
-    ax.plot(surface.xs[columns], surface.ys[rows], ".", color=COLOURS["reference"], markersize=3, zorder=1)
     return image
+
+
+def _ring(ax, surface, level):
+    """A ring in each cell whose mean is not told from the level; it stays in sight around a point of the boundary."""
+    near = np.abs(surface.means - level) <= 2 * surface.errors
+    rows, columns = np.nonzero(near & np.isfinite(surface.means))
+    if len(rows):
+        ax.plot(surface.xs[columns], surface.ys[rows], "o", fillstyle="none", color=COLOURS["reference"],
+                markersize=min(RING, RINGS / max(surface.means.shape)), markeredgewidth=0.8, zorder=3.5,
+                label="not decided (two standard errors)")
 
 
 def _edges(centres):
@@ -442,17 +500,25 @@ def _trace(ax, expected, level):
         label = None
 
 
-def _mark(ax, boundary, x):
+def _mark(ax, surface, boundary, x):
     """The measured boundary's points, with bars along the axis on which they were found."""
     label = "measured"
     for along_x in (True, False):
         points = [point for point in boundary if (point.along == x) == along_x]
         if points:
-            _, xs, ys, errors = zip(*points)
-            bars = 2 * np.where(np.isfinite(errors), errors, np.nan)  # a single replicate has none
+            _, xs, ys, errors = map(np.array, zip(*points))
+            bars = _bars(surface.xs if along_x else surface.ys, xs if along_x else ys, errors)
             ax.errorbar(xs, ys, **{"xerr" if along_x else "yerr": bars}, fmt="o", color="black", markersize=3.5,
                         markeredgecolor="white", elinewidth=1, markeredgewidth=0.5, zorder=4, label=label)
             label = None
+
+
+def _bars(centres, places, errors):
+    """(2, p): how far down and up the bars of the p places between cells go, two errors but not beyond the cells."""
+    bars = 2 * np.where(np.isfinite(errors), errors, np.nan)  # a single replicate has none
+    below = centres[np.searchsorted(centres, places, side="left").clip(1) - 1]
+    above = centres[np.searchsorted(centres, places, side="right").clip(max=len(centres) - 1)]
+    return np.minimum(bars, [places - below, above - places])
 
 
 def legend_below(figure, axes, columns=3):
@@ -461,8 +527,19 @@ def legend_below(figure, axes, columns=3):
     for ax in np.ravel(axes):
         for handle, label in zip(*ax.get_legend_handles_labels()):
             entries.setdefault(label, handle)
+    if not entries:
+        return
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns,
                   frameon=False, fontsize=8)
+
+
+def legend_beside_where_long(ax):
+    """The axes' legend: within them up to `MOST_WITHIN` entries, else to their right."""
+    entries = len(ax.get_legend_handles_labels()[1])
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0,
+              "ncols": math.ceil(entries / MOST_BELOW_EACH_OTHER)}
+    with matplotlib.rc_context(STYLE):
+        ax.legend(**(beside if entries > MOST_WITHIN else {}))
 
 
 def svg(figure):

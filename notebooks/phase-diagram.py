@@ -136,18 +136,18 @@ figure
 # those of large matrices. Each line falls through 0 somewhere, and the more rows there are, the later. Drawn as a map:
 
 # %%
-figure, ax = plots.new_axes(width=5.4, height=3.8)
-plots.phase(table, x="n", y="noise_variance", value="lead", limit=0.5, ax=ax,
-            label="dense's risk less the experts',\nas a share of the response's variance")
+ax = plots.phase(table, x="n", y="noise_variance", value="lead", limit=0.5,
+                 label="dense's risk less the experts',\nas a share of the response's variance")
 ax.set_xlabel("training rows (40 features, 4 experts)")
-plots.legend_below(figure, ax)
+figure = ax.figure
 figure
 
 # %% [markdown]
-# **Orange: experts win; purple: dense wins.** Markers are the measured boundary, theory's line runs through them. So it
-# is not true that experts win wherever features are noisy: four experts, perfectly routed, need more than two rows a
-# feature at noise variance 1, and more than four at 3, before they overtake a well-tuned dense model. Theirs is the
-# lower limit (Theorem 2), but to get there each of them has a fourth of the rows, and no penalty.
+# **Orange: experts win; purple: dense wins.** Markers are the measured boundary, theory's line runs through them; cells
+# with a ring are not decided. So it is not true that experts win wherever features are noisy: four experts, perfectly
+# routed, need more than two rows a feature at noise variance 1, and more than four at 3, before they overtake a
+# well-tuned dense model. Theirs is the lower limit (Theorem 2), but to get there each of them has a fourth of the rows,
+# and no penalty.
 #
 # The numbers of the boundary, measured and theory's, both interpolated between the same cells:
 
@@ -201,11 +201,10 @@ def expected(cell):
 wide_grid = mn.Grid(n=[96, 128, 192, 320, 640, 1280], noise_variance=[0.0625, *NOISES])
 wide = mn.sweep(wide_experts, wide_grid, replicates=60, progress=False).with_theory(expected)
 
-figure, ax = plots.new_axes(width=5.4, height=3.8)
-plots.phase(wide, x="n", y="noise_variance", value="lead", limit=0.5, ax=ax,
-            label="dense's risk less the wide experts',\nas a share of the response's variance")
+ax = plots.phase(wide, x="n", y="noise_variance", value="lead", limit=0.5,
+                 label="dense's risk less the wide experts',\nas a share of the response's variance")
 ax.set_xlabel("training rows (16 features, 4 experts)")
-plots.legend_below(figure, ax)
+figure = ax.figure
 figure
 
 # %% [markdown]

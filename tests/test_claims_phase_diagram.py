@@ -133,7 +133,10 @@ def test_figures_have_boundaries_and_captions():
     figures = phase_diagram.CLAIM.figures(quick()[1])
     assert [len(figure.axes) for figure in figures.values()] == [3, 4, 2]  # with a bar each
     for figure in figures.values():
-        assert {"theory", "measured"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+        legend, = figure.legends
+        assert {"theory", "measured"} <= {text.get_text() for text in legend.get_texts()}
+        figure.draw_without_rendering()
+        assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= figure.bbox.x1
     assert all("Cells x replicates: " in caption and caption.endswith(".") for caption in figures)
 
 

@@ -1,5 +1,6 @@
 """Sweeps: the same results by whatever way they come about, and nothing lost on any."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -79,7 +80,7 @@ class TestResults:
             "replicate", "x")
 
     @pytest.mark.parametrize("value", [np.float32(0.1), np.array(2.5), np.longdouble(1) / 3, 1e-320, -0.0, np.inf,
-                                       2**80, np.bool_(True), np.uint8(7)])
+                                       2**63 - 1, np.bool_(True), np.uint8(7)])
     def test_numbers_of_all_kinds_survive_a_store(self, value, tmp_path):
         def constant(cell, rng):
             return {"x": value}
@@ -186,11 +187,10 @@ class TestGoingOn:
         assert (call(GRID, 20).records == plain).all() and len(calls) == 104
         assert len(mn.load_sweep(tmp_path)) == 120
 
-    def test_equal_numbers_are_the_same_cell(self, tmp_path):
-        first = mn.sweep(experiment, mn.Grid(scale=[1, 2], n=3), 5, store=tmp_path, progress=False)
-        second = mn.sweep(experiment, mn.Grid(scale=[1.0, 2.0, 0.5], n=3), 5, store=tmp_path, progress=False)
-        np.testing.assert_array_equal(first.records["mean"], second.records["mean"][:10])
-        assert len(mn.load_sweep(tmp_path)) == 15
+    def test_a_value_has_one_type_in_a_store(self, tmp_path):
+        mn.sweep(experiment, mn.Grid(scale=[1, 2], n=3), 5, store=tmp_path, progress=False)
+        with pytest.raises(ValueError, match=r"scale must have 2 as the store .* has it, got 2\.0"):
+            mn.sweep(experiment, mn.Grid(scale=[0.5, 2.0], n=3), 5, store=tmp_path, progress=False)
 
     def test_ctrl_c_says_how_to_go_on(self, tmp_path):
         def interrupted(cell, rng):
@@ -213,7 +213,10 @@ class TestGoingOn:
                 run(store=tmp_path, **options)
         with pytest.raises(ValueError, match="experiment 'experiment' there, 'experiment_with_nan' asked for"):
             mn.sweep(experiment_with_nan, GRID, store=tmp_path, progress=False)
-        changed = lambda cell, rng: {}  # noqa: E731
+
+        def changed(cell, rng):
+            return {}
+
         changed.__qualname__ = "experiment"
         with pytest.raises(ValueError, match="experiment version 'source .*' there, 'source .*' asked for"):
             mn.sweep(changed, GRID, store=tmp_path, progress=False)
@@ -293,8 +296,8 @@ class TestGoingOn:
 @pytest.mark.filterwarnings("ignore:.* replicates raised")
 class TestFailures:
     def test_they_are_warned_of(self):
-        with pytest.warns(UserWarning, match=r"4 of 12 replicates raised; the first, replicate 0 of {'a': 2}: ValueError: "
-                                             r"no 2\. All are in table\.failures"):
+        with pytest.warns(UserWarning, match=r"4 of 12 replicates raised; the first, replicate 0 of {'a': 2}: Value"
+                                             r"Error: no 2\. All are in table\.failures"):
             self.call()
 
     @staticmethod
@@ -324,6 +327,30 @@ class TestFailures:
         assert not table.failures and len(table) == 12
         assert not self.call(store=tmp_path).failures
 
+    def test_what_another_writer_has_mended_is_not_run_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "REFRESH_SECONDS", 0.0)
+        monkeypatch.setattr(engine, "BATCH_SECONDS", 0.0)
+        calls, healthy = [], []
+
+        def mended(cell, rng):
+            calls.append(1)
+            time.sleep(0.002)
+            if not healthy:
+                raise ValueError
+            return {"x": 1}
+
+        mended.version = "1"
+
+        def call(**options):
+            return mn.sweep(mended, mn.Grid(a=[1, 2, 3, 4]), 50, store=tmp_path, progress=False, jobs=1, **options)
+
+        call()
+        calls.clear()
+        healthy.append(True)
+        with ThreadPoolExecutor(2) as writers:
+            list(writers.map(lambda _: call(retry_failed=True), range(2)))
+        assert 200 <= len(calls) < 300
+
     def test_what_fails_again_is_run_once(self, tmp_path):
         self.call(store=tmp_path)
         assert len(self.call(store=tmp_path, retry_failed=True).failures) == 4
@@ -334,6 +361,7 @@ class TestFailures:
         ({"x": [1.0]}, "TypeError: an experiment must return numbers, got x of type list"),
         ({"x": 1j}, "TypeError: an experiment must return numbers, got x of type complex"),
         ({"x": np.ones(1)}, "TypeError: an experiment must return numbers, got x of type ndarray"),
+        ({"x": 10**5000}, "ValueError: an experiment must return whole numbers of 64 bits at most"),
         ({1: 1.0}, "TypeError: an experiment must name its results by strings, got 1"),
         ({"a": 1.0}, "ValueError: an experiment must not name a result like an axis"),
         ({"replicate": 1.0}, "ValueError: an experiment must not name a result like an axis"),
@@ -342,7 +370,8 @@ class TestFailures:
         table = mn.sweep(lambda cell, rng: result, mn.Grid(a=1), 1, progress=False)
         assert table.failures[0].error.startswith(message)
 
-    @pytest.mark.parametrize("error", [SystemExit(3), MemoryError(), RecursionError("deep"), UnicodeError("\udc80\n")])
+    @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), MemoryError(),
+                                       RecursionError("deep"), UnicodeError("\udc80\n")])
     def test_errors_of_all_kinds(self, error, tmp_path):
         def raising(cell, rng):
             raise error
@@ -361,6 +390,14 @@ class TestFailures:
                             or bars[0])
         mn.sweep(TestFailures.failing, mn.Grid(a=[1, 2, 3]), 4)
         assert bars[0].postfix == "failed=4" and bars[0].n == bars[0].total == 12
+
+
+def test_a_worker_on_another_kernel_is_told_of(monkeypatch):
+    from moenoise.sweeps import tasks
+
+    monkeypatch.setattr(tasks, "blas_kernel", lambda: "Abacus, beads")
+    with pytest.warns(UserWarning, match="a worker computes with the BLAS kernel Abacus, beads, and others with"):
+        run()
 
 
 class TestWriters:
@@ -428,6 +465,12 @@ class TestArguments:
         with pytest.raises(error, match=message):
             mn.sweep(counted, **({"grid": GRID, "progress": False} | options))
         assert not calls
+
+    @pytest.mark.parametrize("axes, error", [({"noise_variance": ["a", 1.0]}, TypeError),
+                                             ({"noise_variance": -1.0}, ValueError), ({"n": [20, 50.5]}, TypeError)])
+    def test_a_built_ins_values_are_looked_at_first(self, axes, error):
+        with pytest.raises(error, match=next(iter(axes))):
+            mn.sweep("risk", mn.Grid(**{"n": 20, "d": 4, "k": 2} | axes), progress=False)
 
     def test_a_built_in_is_told_its_axes(self):
         with pytest.raises(ValueError, match="noise_variance"):

@@ -1,9 +1,11 @@
 """The commands of sweeps, as a shell sees them."""
 
 import csv
+import importlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 import moenoise as mn
 from moenoise import cli
+from moenoise.sweeps.experiments import EXPERIMENTS
 
 SPEC = """
 experiment = "mine_for_commands.py:experiment"
@@ -113,9 +116,9 @@ def test_parquet(folder, moenoise):
 
 def test_failures_are_told_and_run_again(folder, moenoise):
     out, _ = moenoise("sweep", "spec.toml", status=1, FAIL="yes")
-    assert "a=2, b=0.5, replicate 0: ValueError: no twos" in out and "--retry-failed" in out
+    assert "6 times, first in a=2, b=0.5, replicate 0: ValueError: no twos" in out and "--retry-failed" in out
     out, _ = moenoise("status", "store")
-    assert "12 of 18 (66.6 %), 6 failed, 0 missing" in out and "replicate 5: ValueError: no twos" in out
+    assert "12 of 18 (66.6 %), 6 failed, 0 missing" in out and "failed    6, in 1 ways" in out
     out, _ = moenoise("status", "store", "--traceback")
     assert 'raise ValueError("no twos")' in out
     moenoise("sweep", "spec.toml", status=1)
@@ -180,9 +183,83 @@ def test_faults_are_one_line_and_status_2(moenoise, arguments, message):
     assert message in err and out == ""
 
 
-def test_help_teaches():
-    from moenoise.sweeps.experiments import EXPERIMENTS
+def test_help_teaches(moenoise):
+    out, _ = moenoise("sweep", "--help")
+    assert "[grid]" in out and "--shard" in out and max(map(len, out.splitlines())) <= 120
 
-    out = subprocess.run([sys.executable, "-m", "moenoise", "sweep", "--help"], capture_output=True, text=True).stdout
-    assert all(name in out for name in EXPERIMENTS) and "[grid]" in out and "--shard" in out
-    assert max(map(len, out.splitlines())) <= 120
+
+def test_experiments_are_described(moenoise):
+    out, _ = moenoise("experiments")
+    for name, experiment in EXPERIMENTS.items():
+        assert f"\n{name}\n" in f"\n{out}"
+        assert all(each in out for each in (*experiment.parameters, *experiment.results))
+    part, _ = moenoise("experiments", "overlap")
+    assert part in out and "descent" not in part
+    _, err = moenoise("experiments", "overlapp", status=2)
+    assert "NAME must be among" in err
+
+
+def test_a_mended_experiment_goes_on(folder, moenoise):
+    moenoise("sweep", "spec.toml", status=1, FAIL="yes")
+    (folder / "mine_for_commands.py").write_text(EXPERIMENT.replace('and os.environ.get("FAIL")', "and False"))
+    sys.modules.pop("mine_for_commands")
+    importlib.invalidate_caches()
+    _, err = moenoise("sweep", "spec.toml", "--retry-failed", status=2)
+    assert "has changed, its source or what it reads" in err and "--accept-changes" in err
+    moenoise("sweep", "spec.toml", "--retry-failed", "--accept-changes")
+    assert "18 of 18" in moenoise("status", "store")[0]
+
+
+def test_a_fault_in_the_file_is_named(folder, moenoise):
+    (folder / "mine_for_commands.py").write_text("import os\nraise RuntimeError('at import')\n")
+    _, err = moenoise("sweep", "spec.toml", status=2)
+    assert "mine_for_commands raises RuntimeError: at import" in err and "line 2" in err
+
+
+def test_a_shard_says_what_is_left(moenoise):
+    out, _ = moenoise("sweep", "spec.toml", "--shard", "1/3")
+    assert "12 are left to other shards" in out
+    assert "left" not in moenoise("sweep", "spec.toml")[0]
+
+
+def test_sigterm_is_as_ctrl_c(folder):
+    child = start("sweep", "spec.toml", "--jobs", "1", SLOW="0.2")
+    while child.poll() is None and not any(path.stat().st_size for path in folder.glob("store/segments/*")):
+        time.sleep(0.01)
+    child.terminate()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 130 and "the same call goes on from there" in err
+
+
+def until(condition, seconds=30):
+    """Wait for the condition; fail where it does not come about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(process):
+    """Numbers of the processes that a process has started."""
+    return [int(pid) for pid in subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True,
+                                               text=True).stdout.split()]
+
+
+def is_running(pid):
+    """Whether a process is there, and no zombie."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps, to see processes")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_the_command(folder, end):
+    child = start("sweep", "spec.toml", "--processes", "--jobs", "2", SLOW="25")
+    until(lambda: len(children(child)) >= 3)  # two workers, and Python's tracker of resources
+    time.sleep(0.7)
+    workers = children(child)
+    child.send_signal(end)
+    _, err = child.communicate(timeout=10)
+    if end != signal.SIGKILL:
+        assert child.returncode == 130 and "interrupted: 0 of 18 are finished" in err and "Traceback" not in err
+    until(lambda: not any(map(is_running, workers)), 10)

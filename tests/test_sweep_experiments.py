@@ -195,14 +195,19 @@ def test_cell_and_generator_are_checked(name):
 
 def test_axes_are_checked_by_name():
     risk = EXPERIMENTS["risk"]
-    check_axes(risk, {"n": (1,), "d": (2,), "k": (1,), "decay": ("a value is for the cell to refuse",)})
-    check_axes(risk, ["d", "k", "n"])
+    sizes = {"n": (1,), "d": (2,), "k": (1,)}
+    check_axes(risk, sizes | {"decay": (0.0, 0.5)})
+    check_axes(risk, dict(reversed(sizes.items())))
+    with pytest.raises(TypeError, match="decay must be a real number, got 'x'"):
+        check_axes(risk, sizes | {"decay": (0.0, "x")})
+    with pytest.raises(ValueError, match="noise_variance must be"):
+        check_axes(risk, sizes | {"noise_variance": (1.0, -1.0)})
     with pytest.raises(ValueError, match="experiment 'risk' must be parameters, .*; did you mean signal_variance"):
-        check_axes(risk, ["n", "d", "k", "signal_varience"])
+        check_axes(risk, sizes | {"signal_varience": (1,)})
     with pytest.raises(ValueError, match="must be parameters, n, d, k, .* got 'zzz'$"):
-        check_axes(risk, ["zzz"])
+        check_axes(risk, {"zzz": (1,)})
     with pytest.raises(ValueError, match="must include n, k, which have no default"):
-        check_axes(risk, ["d"])
+        check_axes(risk, {"d": (2,)})
 
 
 # ---- against theory --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What an experiment is recognised by."""
 
+import dataclasses
 import functools
 import sys
 
@@ -36,8 +37,8 @@ def defined_by(text, tmp_path, name):
 
 def test_a_built_in_has_its_name_and_version():
     for name, experiment in EXPERIMENTS.items():
-        axes = {parameter: (1,) for parameter in experiment.parameters}
-        assert identify(name, axes) == (experiment.function, name, f"moenoise's {experiment.version}")
+        axes = {name: (4,) for name, parameter in experiment.parameters.items() if parameter.required}
+        assert identify(name, axes)[:3] == (experiment.function, name, f"moenoise's {experiment.version}")
 
 
 def test_a_wrong_name_is_corrected():
@@ -84,7 +85,9 @@ def test_what_has_no_source_has_no_version():
         def __call__(self, cell, rng):
             return {}
 
-    assert version(Callable()) == version(eval("lambda cell, rng: {}")) == version(divmod) == ""
+    for unseen in (Callable(), Callable().__call__, eval("lambda cell, rng: {}"), divmod):
+        assert identify(unseen, {})[2:] == ("", "is no function with a name")
+    assert identify(make(iter(())), {}).reason == "depends on number, a tuple_iterator, whose changes cannot be seen"
 
 
 OFFSET = 1
@@ -105,6 +108,18 @@ def test_constants_and_functions_of_its_module_count(monkeypatch):
     after = version(helped)
     monkeypatch.setattr(sys.modules[__name__], "helper", lambda: 2)
     assert len({before, after, version(helped)}) == 3
+
+
+@dataclasses.dataclass
+class Settings:
+    a: int
+    b: frozenset = frozenset({"x", "y"})
+
+
+def test_data_of_all_kinds_count():
+    values = [{"a": 1}, {"a": 2}, {1, 2}, {1, 3}, Settings(1), Settings(2), Settings(1, frozenset()), None, 1.0, 1, "1"]
+    assert len({version(make(value)) for value in values}) == len(values)
+    assert version(make(Settings(1))) == version(make(Settings(1)))
 
 
 def test_arrays_count_whole(monkeypatch):

@@ -72,7 +72,9 @@ def test_a_function_of_an_installed_module(tmp_path):
     ('experiment = "risk"\n[grid]\na = {from = 1, to = 2, count = 1}', "a.count must be at least 2"),
     ('experiment = "risk"\n[grid]\na = {from = 1, to = 2, count = 3, spacing = "cubic"}', "a.spacing must be one of"),
     ('experiment = "risk"\n[grid]\na = {from = 0, to = 2, count = 3, spacing = "log"}', "a must be positive"),
-    ('experiment = "risk"\n[grid]\na = {from = 1, to = 3, count = 9}', "a must have different values"),
+    ('experiment = "risk"\n[grid]\na = {from = 1, to = 3, count = 9}', "a must have 9 different .* write 1.0 for 1"),
+    ('experiment = "risk"\n[grid]\nreplicates = 3', "must have replicates above"),
+    ('experiment = "nothing.of.this:f"\n[grid]\n', "nothing.of.this raises ModuleNotFoundError"),
     ('experiment = "risk"\n[grid]\na = []', "a must have at least one value"),
     ('experiment = "math:nothing"\n[grid]\n', "has no 'nothing'"),
 ])

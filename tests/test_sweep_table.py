@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -25,6 +26,8 @@ def table_of(grid, results, replicates=1):
                 f"Traceback: {found}" if failed else None)
     return of_grid("experiment", [(grid, replicates)], records)
 
+
+UNDECIDED = "not decided (two standard errors)"
 
 NORMALS = np.random.default_rng(0).standard_normal((3, 2, 40))
 
@@ -53,7 +56,7 @@ def test_timings_are_apart(table):
 
 @pytest.mark.parametrize("values, dtype", [
     ([1, 2], np.int64), ([1, 2.5], float), ([True, False], bool), (["a", "bc"], "<U2"), ([1, "a"], object),
-    ([None, 1], object), ([(1, 2), (3,)], object), ([2**70, 1], object),
+    ([None, 1], object), ([(1, 2), (3,)], object), ([2**62, 1], np.int64),
 ])
 def test_columns_have_the_dtype_of_their_values(values, dtype):
     column = table_of(mn.Grid(a=values), lambda cell, r: {"value": 1.0}).records["a"]
@@ -172,9 +175,54 @@ class TestPlot:
     def test_an_axis_of_words_and_a_single_replicate(self):
         words = table_of(mn.Grid(a=["z", "m", "a"]), lambda cell, r: {"x": float(ord(cell["a"]))})
         ax = words.with_theory(lambda cell: {"x": 1.0}).plot("a", "x")
-        ax.figure.canvas.draw()
+        ax.figure.draw_without_rendering()
         assert [text.get_text() for text in ax.get_xticklabels()] == ["z", "m", "a"]
         np.testing.assert_array_equal(ax.containers[0].lines[0].get_ydata(), [122, 109, 97])
+
+    def test_where_theory_has_no_line_means_are_joined_by_dots(self, table):
+        part = table.where(b=0.5)
+        means = part.summary().records["value_mean"]
+        for known, ends in ((part, [0, 1]), (part.with_theory(lambda cell: {"value": 0.0} if cell["a"] else {}), [0])):
+            ax = known.plot("a", "value")
+            dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
+            assert {line.get_color() for line in dotted} == {plots.CYCLE[0]}
+            for line, left in zip(dotted, ends, strict=True):
+                np.testing.assert_array_equal(line.get_data(), [[left, left + 1], means[left:left + 2]])
+
+    def test_many_numbers_as_hues_are_in_shades_by_their_order(self):
+        values = [8, 1, 2, 3, 5, 4, 6, 7]
+        ax = table_of(mn.Grid(a=[1, 2], b=values), lambda cell, r: {"x": float(cell["b"] + r)}, 2).plot("a", "x", "b")
+        lines = [container.lines[0] for container in ax.containers]
+        lightness = [np.dot(matplotlib.colors.to_rgb(line.get_color()), [0.2126, 0.7152, 0.0722]) for line in lines]
+        assert lightness == sorted(lightness) and len(set(lightness)) == 8 and lightness[-1] < 0.8
+        assert {line.get_marker() for line in lines} == {"o"}
+        assert [line.get_ydata()[0] for line in lines] == [value + 0.5 for value in sorted(values)]
+
+    def test_many_words_as_hues_differ(self):
+        ax = table_of(mn.Grid(a=[1, 2], b=list("abcdefghijklmn")), lambda cell, r: {"x": 1.0}).plot("a", "x", "b")
+        styles = {(line.get_color(), line.get_marker()) for line in (each.lines[0] for each in ax.containers)}
+        assert len(styles) == 14
+
+    @pytest.mark.parametrize("count, beside", [(6, False), (7, True), (40, True)])
+    def test_a_long_legend_is_beside_the_axes(self, count, beside):
+        ax = table_of(mn.Grid(a=[1, 2], b=list(range(count))), lambda cell, r: {"x": 1.0}).plot("a", "x", "b")
+        ax.figure.draw_without_rendering()
+        legend, axes = (part.get_window_extent() for part in (ax.get_legend(), ax))
+        assert bool(legend.x0 > axes.x1) is beside and legend.x1 <= ax.figure.bbox.x1 and legend.y0 >= 0
+
+    def test_words_are_in_the_axis_order_where_curves_lack_some(self):
+        table = table_of(mn.Grid(a=["z", None, "a"], b=[1, 2]), lambda cell, r: "no" if cell == {"a": "z", "b": 1} else
+                         {"x": float(cell["b"])}, 2)
+        ax = table.plot("a", "x", "b")
+        ax.figure.draw_without_rendering()
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["z", "None", "a"]
+        heights = [container.lines[0].get_ydata() for container in ax.containers]
+        np.testing.assert_array_equal(heights, [[math.nan, 1, 1], [2, 2, 2]])
+
+    def test_an_infinite_value_has_a_place(self):
+        ax = table_of(mn.Grid(a=[10, 100, math.inf]), lambda cell, r: {"x": 1.0}).plot("a", "x")
+        ax.figure.draw_without_rendering()
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "100", "inf"]
 
     @pytest.mark.parametrize("arguments, message", [
         (("a", "value"), r"b has 2 values.*table\.where\(b=0\.5\)"),
@@ -209,6 +257,10 @@ class TestTheory:
         with pytest.raises(TypeError, match="formula must be a function of a cell, got 3"):
             table.with_theory(3)
 
+    def test_a_formula_returns_a_dict(self, table):
+        with pytest.raises(TypeError, match="formula must return a dict of the results that it knows, got 3"):
+            table.with_theory(lambda cell: 3).theory()
+
 
 def plane(cell, replicate):
     """Zero where log2(x) = y."""
@@ -239,6 +291,29 @@ class TestBoundary:
         measured = tilted.boundary("x", "y", "height")
         np.testing.assert_allclose([point[1:3] for point in stated], [point[1:3] for point in measured], rtol=1e-12)
         assert {point.standard_error for point in stated} == {0.0}
+
+    @pytest.mark.parametrize("formula, message", [
+        (None, "'height' in some of these cells; experiment has none: give it one by table.with_theory"),
+        (lambda cell: {"depth": 1.0, "width": 2.0}, "'height' .*; what it knows there is depth, width"),
+        (lambda cell: {"height": None}, "'height' .*; what it knows there is nothing"),
+    ])
+    def test_theorys_is_refused_where_it_knows_nothing(self, tilted, formula, message):
+        given = tilted if formula is None else tilted.with_theory(formula)
+        with pytest.raises(ValueError, match=message):
+            given.boundary("x", "y", "height", stated=True)
+
+    def test_a_theory_without_a_boundary_has_none(self, tilted):
+        for height in (1.0, math.inf):
+            assert tilted.with_theory(lambda cell: {"height": height}).boundary("x", "y", "height", stated=True) == []
+
+    def test_numbers_near_the_end_of_the_range(self):
+        table = table_of(mn.Grid(x=[1, 2], y=[0, 1]), lambda cell, r: {"h": 1e-310 * (cell["x"] - 1.5)}, 2)
+        assert [point[1:] for point in table.boundary("x", "y", "h")] == [(1.5, 0, 0), (1.5, 1, 0)]
+
+    def test_the_unknown_error_of_a_cell_without_a_part_in_the_root_does_not_matter(self):
+        rows = boundary.crossings(np.array([1.0, 2]), np.array([1.0, 2]), np.array([[-1.0, 0], [-1, 1]]),
+                                  np.array([[math.inf, 0.25], [0.1, 0.1]]), 0.0, ("x", "y"))
+        assert rows[0] == ("x", 2.0, 1.0, 0.25)
 
     def test_coordinates_are_plain_numbers(self, tilted):
         assert {type(number) for point in tilted.boundary("x", "y", "height") for number in point[1:]} == {float}
@@ -271,11 +346,16 @@ class TestBoundary:
 
     def test_an_axis_of_words_is_refused(self):
         table = table_of(mn.Grid(x=["a", "b"], y=[0, 1]), lambda cell, r: {"h": 1.0})
-        with pytest.raises(ValueError, match="x must hold numbers"):
+        with pytest.raises(ValueError, match="x must hold finite numbers"):
             table.boundary("x", "y", "h")
 
-    @pytest.mark.parametrize("values, log", [([1, 10], True), ([1, 9], False), ([0, 10], False), ([-1, 10], False)])
-    def test_wide_positive_axes_are_logarithmic(self, values, log):
+    @pytest.mark.parametrize("values, log", [
+        ([1, 10], True), ([1, 9], False), ([0, 10], False), ([-1, 10], False), ([5], False),
+        ([2, 4, 8], True), ([8, 2, 4], True), ([120, 240, 480], True), ([100, 141, 200, 283], True),
+        ([4, 8], False), ([2, 4, 7], False), ([-8, -4, -2], False), ([3, 4, 5], False),
+        ([9, 10, 11], False), ([100, 101, 102], False), ([1000001, 1000002, 1000004], False), ([0.1, 0.2, 0.3], False),
+    ])
+    def test_positive_axes_that_are_wide_or_geometric_are_logarithmic(self, values, log):
         assert boundary.is_log(values) is log
 
 
@@ -289,11 +369,27 @@ class TestPhase:
         assert -low == high > 0
         assert ax.get_legend_handles_labels()[1] == ["measured"]
 
-    def test_cells_that_are_not_decided_have_a_dot(self):
+    def test_cells_that_are_not_decided_have_a_ring(self):
         heights = {0: 0.0, 1: 1.0}
         table = table_of(mn.Grid(x=[0, 1], y=[0, 1]), lambda cell, r: {"h": heights[cell["x"]] + 0.1 * (-1) ** r}, 4)
-        dots = plots.phase(table, x="x", y="y", value="h").lines[0]
-        assert sorted(zip(*dots.get_data())) == [(0, 0), (0, 1)]
+        rings = plots.phase(table, x="x", y="y", value="h").lines[0]
+        assert rings.get_label() == UNDECIDED and rings.get_fillstyle() == "none"
+        assert sorted(zip(*rings.get_data())) == [(0, 0), (0, 1)]
+
+    def test_a_diagram_of_its_own_has_a_legend_and_one_in_given_axes_has_none(self, tilted):
+        given = tilted.with_theory(lambda cell: plane(cell, 0))
+        figure, ax = plots.new_axes()
+        assert plots.phase(given, x="x", y="y", value="height", level=0.4, ax=ax) is ax
+        assert figure.legends == [] and ax.get_legend() is None
+        own = plots.phase(given, x="x", y="y", value="height", level=0.4)
+        own.figure.draw_without_rendering()
+        legend, = own.figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["theory", UNDECIDED, "measured"]
+        assert legend.get_window_extent().y1 < own.xaxis.label.get_window_extent().y0
+
+    def test_a_diagram_with_nothing_to_explain_has_no_legend(self, tilted):
+        ax = plots.phase(tilted, x="x", y="y", value="height", level=-9)
+        assert ax.figure.legends == []
 
     def test_theory_goes_through_its_own_crossings(self, tilted):
         given = tilted.with_theory(lambda cell: {"height": plane(cell, 0)["height"] + 0.3})
@@ -310,21 +406,40 @@ class TestPhase:
         ax = plots.phase(table, x="x", y="y", value="h")
         assert ax.get_xlim() == ax.get_ylim() == (0.5, 2.5)
 
+    def test_bars_are_of_two_errors_and_end_at_the_next_cells(self):
+        def cell_mean(cell, r):
+            return {"h": cell["x"] - 2.4 + (0.1 if cell["y"] == 1 else 500) * (-1) ** r}
+
+        table = table_of(mn.Grid(x=[1, 2, 3, 5], y=[1, 2]), cell_mean, 4)
+        exact, vague = table.boundary("x", "y", "h")
+        bars = plots.phase(table, x="x", y="y", value="h").collections[1].get_segments()
+        np.testing.assert_allclose(np.array(bars)[:, :, 0], [
+            [exact.x - 2 * exact.standard_error, exact.x + 2 * exact.standard_error], [2, 3]])
+        assert vague.standard_error > 100
+
+    def test_bars_of_a_point_on_a_cell_reach_to_both_its_neighbours(self):
+        np.testing.assert_array_equal(plots._bars(np.array([1.0, 2, 4]), np.array([1.0, 2, 4, 3]), np.full(4, 9.0)),
+                                      [[0, 1, 2, 1], [1, 2, 0, 1]])
+
     def test_a_single_replicate_decides_nothing(self):
         table = table_of(mn.Grid(x=[1, 2], y=[1, 2]), lambda cell, r: {"h": cell["x"] - 1.5})
         ax = plots.phase(table, x="x", y="y", value="h")
-        ax.figure.canvas.draw()
-        assert len(ax.lines[0].get_xdata()) == 4 and ax.get_legend_handles_labels()[1] == ["measured"]
+        ax.figure.draw_without_rendering()
+        assert len(ax.lines[0].get_xdata()) == 4 and ax.get_legend_handles_labels()[1] == [UNDECIDED, "measured"]
 
     def test_infinite_means_are_white_and_do_not_set_the_colours(self):
         table = table_of(mn.Grid(x=[1, 2], y=[1, 2]),
                          lambda cell, r: {"h": math.inf if cell["x"] == cell["y"] == 2 else float(cell["x"])}, 2)
-        mesh = plots.phase(table, x="x", y="y", value="h").collections[0]
+        ax = plots.phase(table, x="x", y="y", value="h")
+        mesh = ax.collections[0]
         assert np.ma.getmaskarray(mesh.get_array()).sum() == 1 and np.isfinite(mesh.get_clim()).all()
+        assert UNDECIDED not in ax.get_legend_handles_labels()[1]  # though their errors are infinite as well
 
     def test_limit_and_label_and_bar(self, tilted):
         ax = plots.phase(tilted, x="x", y="y", value="height", level=1, limit=2, label="metres")
         assert ax.collections[0].get_clim() == (-1, 3) and ax.figure.axes[1].get_ylabel() == "metres"
+        ax = plots.phase(tilted, x="x", y="y", value="height", level=0.5)
+        assert ax.figure.axes[1].get_ylabel() == "height (orange: above 0.5, purple: below)"
         assert len(plots.phase(tilted, x="x", y="y", value="height", bar=False).figure.axes) == 1
 
     def test_ticks_are_at_cells_and_have_room(self):
@@ -335,6 +450,22 @@ class TestPhase:
         assert [text.get_text() for text in ax.get_xticklabels()] == [f"{value:g}" for value in shown]
         assert set(shown) < set(2.0 ** np.arange(-4, 5)) and 0.0625 in shown and 0.125 not in shown
         assert 8 < len(ax.get_yticks()) < 16
+
+    @pytest.mark.parametrize("values, scale, shown", [
+        ([2, 4, 8], "log", ["2", "4", "8"]), ([240, 120, 480], "log", ["120", "240", "480"]),
+        ([0.5, 1.5, 2], "linear", ["0.5", "1.5", "2"]), ([1, 1.01, 2, 3], "linear", ["1", "2", "3"]),
+        ([1000001, 1000002, 1000004], "linear", ["1000001", "1000002", "1000004"]), ([7], "linear", ["7"]),
+    ])
+    def test_few_values_have_the_ticks(self, values, scale, shown):
+        _, ax = plots.new_axes()
+        plots.scale_axis(ax, "x", values)
+        assert ax.get_xscale() == scale and [text.get_text() for text in ax.get_xticklabels()] == shown
+        np.testing.assert_array_equal(ax.get_xticks(), list(map(float, shown)))
+
+    def test_many_values_on_a_linear_axis_leave_the_ticks_to_matplotlib(self):
+        _, (left, right) = plots.new_axes(2)
+        plots.scale_axis(left, "x", np.linspace(0, 1, 10))
+        np.testing.assert_array_equal(left.get_xticks(), right.get_xticks())
 
     def test_cells_that_failed_are_left_white(self):
         table = table_of(mn.Grid(x=[1, 2, 3], y=[0, 1]),
@@ -360,6 +491,22 @@ class TestPhase:
     def test_bad_numbers_are_refused(self, tilted, options, error, message):
         with pytest.raises(error, match=message):
             plots.phase(tilted, x="x", y="y", value="height", **options)
+
+    def test_what_is_no_table_is_refused(self, tilted):
+        for other, kind in ((tilted.summary(), "Summary"), (tilted.records, "ndarray")):
+            with pytest.raises(TypeError, match=f"table must be what moenoise.sweep or .* returned, got {kind}"):
+                plots.phase(other, x="x", y="y", value="height")
+
+    @pytest.mark.parametrize("mean", [math.inf, math.nan])
+    def test_without_a_finite_mean_there_is_no_diagram(self, mean):
+        table = table_of(mn.Grid(x=[1, 2], y=[1, 2]), lambda cell, r: {"h": mean}, 2)
+        with pytest.raises(ValueError, match="value must be a result with a finite mean in some cell, got 'h'"):
+            plots.phase(table, x="x", y="y", value="h")
+
+    def test_an_infinite_value_has_no_place(self):
+        table = table_of(mn.Grid(x=[1, 2, math.inf], y=[1, 2]), lambda cell, r: {"h": 1.0}, 2)
+        with pytest.raises(ValueError, match="x must hold finite numbers to be an axis of a diagram"):
+            plots.phase(table, x="x", y="y", value="h")
 
     def test_one_row_is_no_diagram(self, tilted):
         with pytest.raises(ValueError, match="several values each"):

@@ -227,7 +227,7 @@ def _run(model, inputs, masks, ids, recorder, progress, interrupts):
         masks.end()
         ids.end()
     finally:
-        interrupts.open = False
+        interrupts.forbid()
 
 
 def _call(model, batch):

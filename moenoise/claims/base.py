@@ -56,6 +56,7 @@ Other statements are bounds (``relation="at least"`` or ``"at most"``), or say t
 import dataclasses
 import itertools
 import math
+import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -333,8 +334,10 @@ class Run:
         """The `moenoise.sweeps.table.Table` of `moenoise.sweep`; what an experiment raises ends the claim."""
         from ..sweeps.sweep import sweep
 
-        table = sweep(experiment, grid, replicates, rng=self.rng(), executor=self._pool, jobs=self.jobs,
-                      progress=lambda done, total: self._show(f"{self._claim} {label} {done}/{total}"))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* replicates raised")  # which is an error here
+            table = sweep(experiment, grid, replicates, rng=self.rng(), executor=self._pool, jobs=self.jobs,
+                          progress=lambda done, total: self._show(f"{self._claim} {label} {done}/{total}"))
         if table.failures:
             failure = table.failures[0]
             raise RuntimeError(f"{label}: {failure.error} in {failure.cell}\n{failure.traceback}")

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 LOG_FROM = 10  # times the least value: a positive axis that reaches so far is taken by its logarithm
+ALIKE = 1.01  # times the least: ratios that differ no more are one, rounded
+LEAST_RATIO = 1.1  # the ratios of equal steps are alike only where they are smaller
 
 
 class Crossing(NamedTuple):
@@ -21,8 +23,17 @@ class Crossing(NamedTuple):
 
 
 def is_log(values):
-    """Whether an axis with these values is looked at by its logarithm: positive, and over a wide range."""
-    return min(values) > 0 and max(values) >= LOG_FROM * min(values)
+    """Whether an axis with these values is looked at by its logarithm.
+
+    They are positive, and reach far or are in two or more steps of one ratio.
+    """
+    values = np.sort(np.asarray(values, dtype=float))
+    if values[0] <= 0:
+        return False
+    if values[-1] >= LOG_FROM * values[0]:
+        return True
+    ratios = values[1:] / values[:-1]
+    return len(ratios) > 1 and bool(LEAST_RATIO <= ratios.min() >= ratios.max() / ALIKE)
 
 
 def crossings(xs, ys, means, errors, level, names):
@@ -54,5 +65,7 @@ def _along(positions, heights, errors):
         step, rise = scale[left + 1] - scale[left], second - first
         place = float(scale[left] - first / rise * step)
         # A change of either height moves the root in proportion to the root's distance from the other.
-        error = float(abs(step) * math.hypot(second * errors[left], first * errors[left + 1]) / rise**2)
+        shares = (second / rise, errors[left]), (first / rise, errors[left + 1])
+        moved = math.hypot(*(share * error if share else 0.0 for share, error in shares))  # not 0 times infinity
+        error = float(abs(step) * moved / abs(rise))
         yield (math.exp(place), math.exp(place) * error) if log else (place, error)

@@ -133,11 +133,11 @@ def check_identity(asked, found, place, versions=()):
     differing = [field for field in asked._fields if getattr(found, field) != getattr(asked, field)]
     if not differing:
         return
-    differences = "; ".join(f"{field.replace('_', ' ')} {getattr(found, field)!r} there, {getattr(asked, field)!r} asked "
-                            "for" for field in differing)
+    differences = "; ".join(f"{field.replace('_', ' ')} {getattr(found, field)!r} there, {getattr(asked, field)!r} "
+                            "asked for" for field in differing)
     advice = "Choose another folder, or ask for what this one has"
     if differing == ["experiment_version"]:
-        advice = ("The experiment has changed, its source or what it reads. Choose another folder; or, where what is there "
-                  "is to count as it is, say accept_changes=True (--accept-changes). A function's attribute `version` "
-                  "takes the place of its source")
+        advice = ("The experiment has changed, its source or what it reads. Choose another folder; or, where what is "
+                  "there is to count as it is, say accept_changes=True (--accept-changes). A function's attribute "
+                  "`version` takes the place of its source")
     raise ValueError(f"store must hold the same sweep, but {place} is of another: {differences}. {advice}")

@@ -6,6 +6,7 @@ items cost, workers are neither idle for long nor asked for each item, and no nu
 """
 
 import concurrent.futures
+import contextlib
 import math
 import queue
 import threading
@@ -21,8 +22,9 @@ from .tasks import run_batch
 BATCH_SECONDS = 1.0
 MOST_ITEMS = 4096  # of a batch, all of which travel to the worker
 GRACE_SECONDS = 2.0  # after Ctrl-C, for batches that are running
+POLL_SECONDS = 0.02  # how often they are looked for
 MOST_DEATHS = 3  # of workers, while nothing but one item ran: it is at fault then
-MOST_FUTILE_DEATHS = 5  # of workers, before anything was finished: no worker can run this
+MOST_FUTILE_DEATHS = 8  # of workers, before anything was finished: no worker can run this
 
 
 class Queue:
@@ -102,7 +104,8 @@ class _Run:
         self.on_death, self.grace = on_death or _raise_death, grace
         self.outstanding = {}  # future -> the indices of its batch
         self.ended = queue.SimpleQueue()  # futures
-        self.suspects = []  # batches that were lost with a worker: run again, each with nothing beside it
+        self.lost_once = set()  # indices that were lost with a worker, by whose fault is not known
+        self.suspects = []  # batches that were lost again: run with nothing beside them, one by one
         self.deaths, self.finished = {}, 0  # of workers: by the one item that ran
         self.futile_deaths = 0
         self.broken = False
@@ -120,7 +123,9 @@ class _Run:
         self.stop = threading.Event() if local else None
         self.sendable = self.function if local else pools.packed(self.function)
         try:
-            self._loop()
+            # Ctrl-C strikes while this thread waits: an executor's locks do not stand it.
+            with DeferredInterrupts() as interrupts:
+                self._loop(interrupts)
         except BaseException as error:
             self._abandon(isinstance(error, KeyboardInterrupt))
             raise
@@ -128,13 +133,16 @@ class _Run:
             if self.executor is not executor:  # made here
                 self.executor.shutdown(wait=False)  # loky's has no cancel_futures; all are cancelled or over
 
-    def _loop(self):
+    def _loop(self, interrupts):
         while True:
             if self.interrupted:
                 raise KeyboardInterrupt
             self._submit()
             if self.outstanding:
-                self._end(self.ended.get())
+                interrupts.allow()
+                future = self.ended.get()
+                interrupts.forbid()
+                self._end(future)
             elif not self.suspects and not len(self.waiting):
                 return
 
@@ -170,7 +178,7 @@ class _Run:
             future = self.executor.submit(run_batch, *arguments)
         except concurrent.futures.BrokenExecutor as error:  # it broke since it was last heard of, if it was not before
             self._count_futile(error)
-            self.suspects.append(indices)
+            self.waiting.put_back(indices)
             self.broken = True
             return
         self.outstanding[future] = indices
@@ -191,14 +199,17 @@ class _Run:
         if done:
             self.seconds_per_item = batch.seconds / done
             self.finished += done
-            with DeferredInterrupts():
-                self.receive(indices[:done], batch)
+            self.receive(indices[:done], batch)
         self.interrupted = self.interrupted or batch.interrupted
 
     def _lost(self, indices, error):
         """A batch went with its worker, by its own fault or another's: divide until one item alone is at fault."""
         alone = not self.outstanding and not self.broken
         self.broken = self.broken or isinstance(error, concurrent.futures.BrokenExecutor)
+        if not alone and self.lost_once.isdisjoint(indices):  # chance, most likely
+            self.lost_once.update(indices)
+            self.waiting.put_back(indices)
+            return
         if not alone:
             self.suspects.append(indices)
             return
@@ -231,14 +242,14 @@ class _Run:
             future.cancel()
         deadline = time.monotonic() + self.grace
         while interrupted and self.outstanding and (left := deadline - time.monotonic()) > 0:
-            try:
-                future = self.ended.get(timeout=left)
-            except queue.Empty:
-                return
-            if future.cancelled() or future.exception() is not None:
-                self.outstanding.pop(future, None)
-            elif future in self.outstanding:
-                self._end(future)
+            for future in [each for each in self.outstanding if each.done()]:
+                if future.cancelled() or future.exception() is not None:
+                    del self.outstanding[future]
+                else:
+                    with DeferredInterrupts():
+                        self._end(future)
+            with contextlib.suppress(queue.Empty):
+                self.ended.get(timeout=min(left, POLL_SECONDS))
 
 
 def _raise_death(index, error):

@@ -37,10 +37,10 @@ class Grid:
 
     Notes
     -----
-    A cell is known by its values, not by its place: a larger grid has the cells of a smaller one, with the same random
-    numbers. Numbers that are equal are one value, 1 and 1.0 for example, though an experiment gets them as they were
-    given. Two floats that differ in their last digit are two values, and the last digits of ``numpy.geomspace`` may
-    depend on the machine: round them.
+    A cell is known by its values and their types, not by its place: a larger grid has the cells of a smaller one, with
+    the same random numbers. The experiment gets 1 or 1.0 as it was given, so these are two values, of which an axis,
+    and a store, can have one. Two floats that differ in their last digit are two values as well, and the last digits of
+    ``numpy.geomspace`` may depend on the machine: round them.
 
     Examples
     --------
@@ -80,6 +80,15 @@ class Grid:
         return self._texts.keys() == other._texts.keys() and all(
             set(texts) <= set(self._texts[name]) for name, texts in other._texts.items())
 
+    def retyped(self, other):
+        """(axis, value, the other's value) where a value that both grids have on an axis is of two types; else None."""
+        for name in self.axes.keys() & other.axes.keys():
+            own = {value: _text(value) for value in self.axes[name]}
+            for value in other.axes[name]:
+                if own.get(value, _text(value)) != _text(value):
+                    return name, next(each for each in own if each == value), value
+        return None
+
     def __eq__(self, other):
         return isinstance(other, Grid) and self._texts == other._texts
 
@@ -95,7 +104,7 @@ class Grid:
     @classmethod
     def from_json(cls, axes):
         """The grid that `to_json` was made of."""
-        return cls(**{name: [_tuples(value) for value in values] for name, values in axes.items()})
+        return cls(**{name: [as_tuples(value) for value in values] for name, values in axes.items()})
 
     def __repr__(self):
         varied = ", ".join(f"{name} ({len(values)})" for name, values in self.axes.items() if len(values) > 1)
@@ -105,13 +114,13 @@ class Grid:
 
 
 def cell_text(cell):
-    """A cell as JSON: what it is known by, whatever the order of its axes, and with 1.0 as 1."""
-    return json.dumps({name: _known_by(value) for name, value in cell.items()}, sort_keys=True, separators=(",", ":"))
+    """A cell as JSON that does not depend on the order of its axes: what it is known by."""
+    return json.dumps(cell, sort_keys=True, separators=(",", ":"))
 
 
 def cell_from_text(text):
-    """The cell, a dict, that `cell_text` was made of, but for the order of its axes, and for whole floats."""
-    return {name: _tuples(value) for name, value in json.loads(text).items()}
+    """The cell, a dict, that `cell_text` was made of, but for the order of its axes."""
+    return {name: as_tuples(value) for name, value in json.loads(text).items()}
 
 
 def generator(seed, text, replicate):
@@ -152,19 +161,15 @@ def _plain(value, name):
                         f"of those, got {value!r}")
     if value != value:
         raise ValueError(f"{name} must not be NaN")
+    if type(value) is int and abs(value) >= 2**63:
+        raise ValueError(f"{name} must have whole numbers of 64 bits at most, got one of {value.bit_length()}")
     return value
 
 
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def as_tuples(value):
+    """Lists, as JSON and TOML have them, as tuples, inner ones too."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
 
 
 def _text(value):
-    return json.dumps(_known_by(value))
-
-
-def _known_by(value):
-    """A value in the form that all equal ones share."""
-    if isinstance(value, tuple):
-        return tuple(map(_known_by, value))
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    return json.dumps(value)

@@ -5,13 +5,24 @@ is of no use any more. Dask starts a new worker and runs the batch again, and gi
 nothing survives the death of a process: there the store has to help.
 """
 
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+
+
+def follow_parent():
+    """In a worker process: leave Ctrl-C to the parent, and end when that has ended, however it did."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def workers(executor):
     """How many tasks the executor runs at once; None where it does not say."""
-    if not callable(getattr(executor, "submit", None)):
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise TypeError(f"executor must have the protocol of concurrent.futures.Executor, got {executor!r}")
     for name in ("num_workers", "_max_workers"):
         count = getattr(executor, name, None)
@@ -29,7 +40,10 @@ def is_death(error):
 
 
 def renewed(executor):
-    """A pool like the broken one; RuntimeError where that cannot be made."""
+    """A pool like the broken one, for this run; RuntimeError where that cannot be made.
+
+    There is no public way to ask a pool how it was made.
+    """
     executor.shutdown(wait=False)
     if isinstance(executor, ProcessPoolExecutor):
         return ProcessPoolExecutor(executor._max_workers, mp_context=executor._mp_context,

@@ -106,6 +106,7 @@ class Store:
         if found is not None:
             check_identity(self._identity, found.identity, self.folder, self._accepted)
             self._check_axes([grid.axes for grid, _ in found.requests])
+            self._check_types(found.requests)
         return found, exists
 
     def _check_axes(self, others):
@@ -115,6 +116,14 @@ class Store:
                 raise ValueError(f"grid must have the axes that the store {self.folder} has, "
                                  f"{', '.join(sorted(other))}; got {', '.join(sorted(asked))}: choose another folder, "
                                  "or the same axes")
+
+    def _check_types(self, requests):
+        """Tables would take values that are equal for one, but an experiment may tell them apart."""
+        for grid, _ in requests:
+            if retyped := grid.retyped(self._request[0]):
+                name, there, asked = retyped
+                raise ValueError(f"{name} must have {there!r} as the store {self.folder} has it, got {asked!r}: the "
+                                 "two types are different cells; choose another folder, or the same type")
 
     def _agree(self):
         """Have this call's request in the manifest, with those that other writers may put there at the same time."""
@@ -189,6 +198,8 @@ class Store:
         writer = take_segment(self._contents.folder, adopt=adopt)
         try:
             self._contents.read()
+            if writer.name not in self._contents.readers:
+                raise FileNotFoundError(errno.ENOENT, f"{writer.name} was removed")
             writer.begin_at(self._contents.readers[writer.name].end)
             self._header = Header.of_this_process(self._identity, self._blas_kernel).encode()
         except BaseException:

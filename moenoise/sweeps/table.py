@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _validation
 from .boundary import crossings
 from .experiments import EXPERIMENTS
 from .grid import cell_text
-
-LINES_SHOWN = 12  # in Jupyter
+from .lines import Lines
 
 
 class Surface(NamedTuple):
@@ -31,41 +31,8 @@ class Failure(NamedTuple):
     traceback: str
 
 
-class Lines:
-    """A structured array with what it takes to be looked at.
-
-    Attributes
-    ----------
-    records : structured array
-    """
-
-    def __init__(self, records):
-        self.records = records
-
-    def __len__(self):
-        return len(self.records)
-
-    def to_pandas(self):
-        """The records as a `pandas.DataFrame`; ImportError without pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas; .records is a NumPy array") from error
-        return pandas.DataFrame({name: self.records[name] for name in self.records.dtype.names})
-
-    def __repr__(self):
-        return f"<{type(self).__name__} of {len(self)} lines: {', '.join(self.records.dtype.names)}>"
-
-    def _repr_html_(self):
-        names = self.records.dtype.names
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in line) + "</tr>"
-                       for line in self.records[:LINES_SHOWN].tolist())
-        more = f"<tr><td colspan='{len(names)}'>... {len(self):,} lines</td></tr>" if len(self) > LINES_SHOWN else ""
-        return f"{self._caption_html()}<table><thead><tr>{head}</tr></thead><tbody>{body}{more}</tbody></table>"
-
-    def _caption_html(self):
-        return ""
+class Summary(Lines):
+    """Means over lines of a `Table`: what was not averaged over, and the results' means, standard errors and counts."""
 
 
 class Table(Lines):
@@ -115,10 +82,12 @@ class Table(Lines):
         lines["replicate"] = np.array([record.replicate for record in successes], dtype=np.int64)
         super().__init__(_structured(lines | {
             name: _column([record.results.get(name, math.nan) for record in successes]) for name in self.results}))
+        # NaN that an experiment has found is something else than a result that it has not returned.
+        self._has = {name: np.array([name in record.results for record in successes], bool) for name in self.results}
         self.timings = _structured(lines | {"seconds": np.array([record.seconds for record in successes], dtype=float)})
 
-    def where(self, **values):
-        """The `Table` of the cells with these values on these axes: one each, or a list of several.
+    def where(self, /, **values):
+        """The `Table` of the cells with these values on these axes: one each, or a list, range or array of several.
 
         Raises
         ------
@@ -128,7 +97,7 @@ class Table(Lines):
         for name, value in values.items():
             if name not in self.axes:
                 raise ValueError(f"where() must be given axes among {', '.join(self.axes) or 'none'}; got {name!r}")
-            values[name] = wanted = value if isinstance(value, list) else [value]
+            values[name] = wanted = list(value) if isinstance(value, (list, range, np.ndarray)) else [value]
             for one in wanted:
                 if one not in self.axes[name]:
                     raise ValueError(f"{name} must be among {', '.join(map(repr, self.axes[name]))}; got {one!r}")
@@ -147,32 +116,38 @@ class Table(Lines):
 
         Returns
         -------
-        Lines
+        Summary
             ``records`` has the other axes and, for each result, ``<result>_mean``, ``<result>_standard_error`` (the
-            standard deviation of the mean, of independent lines; inf for a single one) and ``<result>_count``.
+            standard deviation of the mean, of independent lines; inf for a single one) and ``<result>_count``: how many
+            lines have the result, which is what the mean is of. NaN in one of them makes it NaN.
 
         Raises
         ------
         ValueError
             Where `over` names something else.
         """
-        over = [over] if isinstance(over, str) else list(over)
+        over = [over] if isinstance(over, str) else _validation.as_list(over, "over")
         known = (*self.axes, "replicate")
         for name in over:
             if name not in known:
                 raise ValueError(f"over must be among {', '.join(known)}; got {name!r}")
-        kept = [name for name in known if name not in over and (name != "replicate" or "replicate" not in over)]
+        kept = [name for name in known if name not in over]
         group, first = _groups([self.records[name] for name in kept], len(self))
         columns = {name: self.records[name][first] for name in kept}
         for name in self.results:
-            columns |= {f"{name}_{part}": values
-                        for part, values in _moments(self.records[name], group, len(first)).items()}
-        return Lines(_structured(columns))
+            has = self._has[name]
+            for part, values in _moments(self.records[name][has], group[has], len(first)).items():
+                if f"{name}_{part}" in columns:
+                    raise ValueError(f"summary() cannot name the {part} of {name!r}: there is a column {name}_{part}")
+                columns[f"{name}_{part}"] = values
+        return Summary(_structured(columns))
 
     def plot(self, x, y, hue=None, *, ax=None):
         """Means of the result `y` against the axis `x`, in a colour for each value of the axis `hue`.
 
-        Bars are two standard errors; lines are theory's, broken where it knows nothing of the result (see `theory`).
+        Bars are two standard errors; lines are theory's (see `theory`); where it knows nothing of the result, means of
+        neighbouring cells are joined by dotted lines. Numbers as hues are in their order, more than six in shades from
+        dark to light. A legend of more than six entries is beside the axes.
 
         Parameters
         ----------
@@ -198,32 +173,46 @@ class Table(Lines):
 
         self.check_drawn(y, x, *([] if hue is None else [hue]))
         ax = plots.default_axes(ax)
-        parts = [(y, self)] if hue is None else [(f"{hue}={value}", self.where(**{hue: value}))
-                                                 for value in self.axes[hue]]
-        stated = [part._plot_one(x, y, ax, label, place) for place, (label, part) in enumerate(parts)]
-        if any(stated):
-            ax.plot([], [], color=plots.COLOURS["reference"], label="theory")
         if _are_numbers(self.axes[x]):
             plots.scale_axis(ax, "x", self.axes[x])
+        else:
+            ax.xaxis.update_units(list(map(str, self.axes[x])))  # in the axis' order, whatever each curve has of it
+        hues = () if hue is None else self.axes[hue]
+        ordered = _are_numbers(hues)
+        parts = [(f"{hue}={value}", self.where(**{hue: [value]})) for value in (sorted(hues) if ordered else hues)]
+        parts = parts or [(y, self)]
+        stated = [part._plot_one(x, y, ax, label, *style)
+                  for (label, part), style in zip(parts, plots.curve_styles(len(parts), ordered))]
+        if any(stated):
+            ax.plot([], [], color=plots.COLOURS["reference"], label="theory")
         ax.set_xlabel(x.replace("_", " "))
         ax.set_ylabel(y.replace("_", " "))
-        ax.legend()
+        plots.legend_beside_where_long(ax)
         return ax
 
-    def _plot_one(self, x, y, ax, label, place):
-        """Means and theory in the colour number `place`; whether there is a theory."""
+    def _plot_one(self, x, y, ax, label, colour, marker):
+        """Means, and theory's line where it has one, else dotted ones; whether there is a theory."""
         from .. import plots
 
-        colour, marker = (cycle[place % len(cycle)] for cycle in (plots.CYCLE, plots.MARKERS))
-        means = self.summary().records
-        errors = means[f"{y}_standard_error"]
+        places, means, errors, stated = self._line(x, y)
+        plots.measured(places, means, errors, label=label, colour=colour, marker=marker, ax=ax)
+        known = np.isfinite(stated)
+        if known.any():
+            plots.stated(places, stated, colour=colour, label=None, ax=ax)
+        for left in np.flatnonzero(~(known[:-1] & known[1:])):
+            ax.plot(places[left:left + 2], means[left:left + 2], ":", color=colour, linewidth=0.8, zorder=2)
+        return known.any()
+
+    def _line(self, x, y):
+        """Along x, increasing where it holds numbers, else as texts: places, means, their errors, theory; or NaN."""
+        found = self.summary().records
+        measured = dict(zip(found[x].tolist(), zip(found[f"{y}_mean"], found[f"{y}_standard_error"])))
+        expected = {cell[x]: results[y] for cell, results in self.theory() if results.get(y) is not None}
+        places = sorted(self.axes[x]) if _are_numbers(self.axes[x]) else self.axes[x]
+        means, errors = np.transpose([measured.get(place, (math.nan, math.nan)) for place in places])
+        stated = np.array([expected.get(place, math.nan) for place in places], dtype=float)
         errors = np.where(np.isfinite(errors), errors, math.nan)  # a single replicate has none
-        plots.measured(means[x], means[f"{y}_mean"], errors, label=label, colour=colour, marker=marker, ax=ax)
-        stated = {cell[x]: expected[y] for cell, expected in self.theory() if y in expected}
-        if stated:
-            places = sorted(self.axes[x]) if _are_numbers(self.axes[x]) else self.axes[x]
-            plots.stated(places, [stated.get(each, math.nan) for each in places], colour=colour, label=None, ax=ax)
-        return bool(stated)
+        return places if _are_numbers(places) else list(map(str, places)), means, errors, stated
 
     def theory(self):
         """What theory expects of the results in each cell: a built-in experiment's own, or that of `with_theory`.
@@ -232,9 +221,14 @@ class Table(Lines):
         -------
         list of (dict, dict)
             Cells, and by name those results that theory knows there; empty for an experiment without theory.
+
+        Raises
+        ------
+        TypeError
+            Where the formula of `with_theory` returns something else than a dict.
         """
         stated = self._formula or (EXPERIMENTS[self.experiment].theory if self.experiment in EXPERIMENTS else None)
-        return [] if stated is None else [(dict(cell), stated(dict(cell))) for cell in self._cells.values()]
+        return [] if stated is None else [(dict(cell), _dict(stated(dict(cell)))) for cell in self._cells.values()]
 
     def with_theory(self, formula):
         """The same `Table` with a theory of your own, for figures and boundaries.
@@ -285,12 +279,14 @@ class Table(Lines):
         -------
         list of Crossing
             Named tuples ``(along, x, y, standard_error)``: points found on lines of cells along x, then along y, by
-            linear interpolation, on a positive axis over a factor of ten or more in its logarithm.
+            linear interpolation, in the logarithm on a positive axis over a factor of ten or more, or in steps of one
+            ratio.
 
         Raises
         ------
         ValueError
-            Where a name is unknown, an axis holds no numbers, or a third one has several values.
+            Where a name is unknown, an axis holds no numbers, or a third one has several values; where theory knows
+            the result in none of the cells.
 
         Examples
         --------
@@ -304,7 +300,17 @@ class Table(Lines):
         """
         self.check_drawn(value, x, y)
         surface = self.surface(x, y, value, stated=stated)
+        if stated and np.isnan(surface.means).all():
+            raise ValueError(f"stated=True takes a theory of {value!r} in some of these cells; {self._known()}")
         return crossings(surface.xs, surface.ys, surface.means, surface.errors, level, (x, y))
+
+    def _known(self):
+        """What theory knows in these cells, for a message."""
+        expected = self.theory()
+        if not expected:
+            return f"{self.experiment} has none: give it one by table.with_theory(formula)"
+        known = dict.fromkeys(name for _, results in expected for name, mean in results.items() if mean is not None)
+        return f"what it knows there is {', '.join(known) or 'nothing'}"
 
     def surface(self, x, y, value, *, stated=False):
         """The means of a result in the cells of two axes, as a `Surface`; of theory's, where `stated`."""
@@ -357,6 +363,12 @@ def of_grid(experiment, requests, records):
     return Table(experiment, cells, list(ordered.values()))
 
 
+def _dict(expected):
+    if not isinstance(expected, dict):
+        raise TypeError(f"formula must return a dict of the results that it knows, got {expected!r}")
+    return expected
+
+
 def _axes(cells):
     """dict: the values on each axis, in the order in which they come up."""
     values = {}
@@ -369,24 +381,22 @@ def _axes(cells):
 def _numbers_of(values, name):
     """An axis' values as floats; ValueError where they are none."""
     if not _are_numbers(values):
-        raise ValueError(f"{name} must hold numbers to be an axis of a diagram, got {values}")
+        raise ValueError(f"{name} must hold finite numbers to be an axis of a diagram, got {values}")
     return np.array(values, dtype=float)
 
 
 def _are_numbers(values):
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    """Whether all are finite numbers, which have a place on an axis; no bools."""
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
 
 
 def _column(values):
     """Values as an array of the dtype that they share, or of objects."""
     kinds = set(map(type, values))
-    if kinds == {bool} or kinds == {str}:
+    if len(kinds) == 1 and kinds <= {bool, int, float, str}:
         return np.array(values)
-    if kinds and kinds <= {int, float, bool} and all(abs(value) < 2**63 for value in values if type(value) is int):
-        if kinds == {int}:
-            return np.array(values, dtype=np.int64)
-        if float in kinds:
-            return np.array(values, dtype=float)
+    if kinds and kinds <= {int, float, bool}:
+        return np.array(values, dtype=float if float in kinds else np.int64)
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
@@ -420,7 +430,3 @@ def _moments(values, group, count):
         squares = np.bincount(group, (values - means[group]) ** 2, count)
         errors = np.sqrt(squares / (counts - 1) / counts)
     return {"mean": means, "standard_error": np.where(np.isnan(errors), math.inf, errors), "count": counts}
-
-
-def _shown(value):
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

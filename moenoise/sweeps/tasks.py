@@ -51,7 +51,9 @@ def run_replicate(experiment, seed, item):
     start = time.perf_counter()
     try:
         results = _plain_results(experiment(dict(cell), generator(seed, text, replicate)), cell)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         message = "".join(traceback.format_exception_only(error)).strip()
         trace = "".join(traceback.format_exception(error.with_traceback(error.__traceback__.tb_next)))
         return Record(text, replicate, None, time.perf_counter() - start, message, trace)
@@ -79,6 +81,8 @@ def _number(value, name):
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, numbers.Integral):
+        if not -2**63 <= value < 2**63:
+            raise ValueError(f"an experiment must return whole numbers of 64 bits at most, got another for {name}")
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)

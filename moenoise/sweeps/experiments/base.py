@@ -59,8 +59,15 @@ class Experiment:
 
 
 def check_axes(experiment, axes):
-    """Raise ValueError where names of axes are no parameters of the `Experiment`, or one that it needs is missing."""
+    """Raise TypeError or ValueError where axes, {name: values}, are not as the `Experiment` wants them.
+
+    That is where a name is no parameter, one that it needs is missing, or a value is none that the parameter can have.
+    Whether values go together shows in each cell.
+    """
     check_names(axes, experiment.parameters, f"axes of the experiment {experiment.name!r}")
+    for name, values in axes.items():
+        for value in values:
+            experiment.parameters[name].check(value, name)
 
 
 def no_theory_on_error(theory):
