@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 import time
 import warnings
 
@@ -73,7 +74,7 @@ def add(commands):
     status.add_argument("--traceback", action="store_true", help="show the tracebacks of what failed")
 
     experiments = _command(commands, "experiments", _experiments, "the built-in experiments of sweeps", EXPERIMENTS)
-    experiments.add_argument("names", nargs="*", metavar="NAME", help="only these, in full")
+    experiments.add_argument("names", nargs="*", metavar="NAME", help="only these")
 
     export = _command(commands, "export", _export, "a sweep's results as a file",
                       "Write the results of a sweep: a line a cell and replicate.")
@@ -92,9 +93,10 @@ def _command(commands, name, run, help, description):
 
 def _guarded(run, arguments):
     """The command's exit status; errors of usage and of files, and warnings, as lines on stderr."""
-    warnings.showwarning = _show_warning
     try:
-        return run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return run(arguments)
     except (TypeError, ValueError, OSError, ImportError) as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -115,11 +117,10 @@ def _sweep(arguments):
     from .spec import read_spec
     from .sweep import sweep
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say that time is up
     warnings.filterwarnings("ignore", ".* replicates raised")  # as is said below
     spec = read_spec(arguments.spec)
     store = spec.store if arguments.store is None else arguments.store
-    with _executor(arguments.processes, arguments.jobs) as executor:
+    with _terminated_as_interrupted(), _executor(arguments.processes, arguments.jobs) as executor:
         table = sweep(spec.experiment, spec.grid, spec.replicates, rng=spec.seed, store=store, executor=executor,
                       jobs=arguments.jobs, shard=arguments.shard, retry_failed=arguments.retry_failed,
                       accept_changes=arguments.accept_changes)
@@ -132,6 +133,19 @@ def _sweep(arguments):
         _print_failures(table.failures, traceback=False)
         print(f"moenoise status {store} --traceback shows more; --retry-failed runs them again")
     return 1 if table.failures else 0
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted():
+    """SIGTERM, a cluster's way to say that time is up, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextlib.contextmanager

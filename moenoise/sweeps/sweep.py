@@ -48,7 +48,8 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
         What all draws derive from; for a store to go on from, an int.
     executor : concurrent.futures.Executor, optional
         Where to run: a ProcessPoolExecutor, loky's, dask's ``client.get_executor()``, mpi4py's MPIPoolExecutor. It is
-        left open. Default: threads, as many as this process may use cores.
+        left open; a pool of processes that breaks is replaced by one like it for the rest of the call. Default:
+        threads, as many as this process may use cores.
     store : path-like, optional
         A folder for the results; made where there is none. Several processes may write to one at the same time.
     progress : bool or callable, default True
