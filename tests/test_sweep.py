@@ -400,6 +400,19 @@ def test_a_worker_on_another_kernel_is_told_of(monkeypatch):
         run()
 
 
+def test_an_experiment_of_ones_own_with_a_built_ins_name_has_no_theory(tmp_path):
+    def risk(cell, rng):
+        return {"lead": 1.0}
+
+    grid = mn.Grid(n=20, d=4, k=2)
+    risk.__qualname__ = "risk"
+    own = mn.sweep(risk, grid, 2, store=tmp_path / "own", progress=False)
+    built_in = mn.sweep("risk", grid, 2, store=tmp_path / "built-in", progress=False)
+    for table, count in ((own, 0), (mn.load_sweep(tmp_path / "own"), 0), (built_in, 1),
+                         (mn.load_sweep(tmp_path / "built-in"), 1)):
+        assert table.experiment == "risk" and len(table.theory()) == count
+
+
 class TestWriters:
     def test_two_at_a_time_share_the_work(self, tmp_path, plain, monkeypatch):
         monkeypatch.setattr(module, "REFRESH_SECONDS", 0.01)

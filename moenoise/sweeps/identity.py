@@ -37,11 +37,21 @@ def identify(experiment, axes):
                              f"got {experiment!r}{hint}")
         built_in = EXPERIMENTS[experiment]
         check_axes(built_in, axes)
-        return Identified(built_in.function, built_in.name, f"moenoise's {built_in.version}")
+        return Identified(built_in.function, built_in.name, _built_in_version(built_in))
     if not callable(experiment):
         raise TypeError(f"experiment must be a function or the name of one, got {experiment!r}")
     _check_arguments(experiment)
     return Identified(experiment, _name(experiment), *_version(experiment))
+
+
+def theory_of(name, version):
+    """The theory of a built-in experiment; None for one of the user's own, though it may have the same name."""
+    built_in = EXPERIMENTS.get(name)
+    return built_in.theory if built_in is not None and version == _built_in_version(built_in) else None
+
+
+def _built_in_version(built_in):
+    return f"moenoise's {built_in.version}"
 
 
 def _check_arguments(function):

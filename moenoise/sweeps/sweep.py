@@ -14,7 +14,7 @@ from .._random import philox_key
 from .._version import __version__
 from . import engine, pools
 from .grid import Grid, cell_text
-from .identity import identify
+from .identity import identify, theory_of
 from .records import Record
 from .store import Identity, Store, read_store
 from .table import of_grid
@@ -134,7 +134,7 @@ def sweep(experiment, grid, replicates=200, *, rng=0, executor=None, store=None,
     with kept:
         _warn_of_damage(kept.damage, store, "what they held is run again")
         _Sweep(identified, seed, asked, kept, retry_failed).run(executor, jobs, progress, store)
-    table = of_grid(identified.name, [(grid, replicates)], kept.records)
+    table = of_grid(identified.name, [(grid, replicates)], kept.records, theory_of(*identified[1:3]))
     if table.failures:
         cell, replicate, error, _ = table.failures[0]
         warnings.warn(f"{len(table.failures)} of {len(table) + len(table.failures)} replicates raised; the first, "
@@ -177,7 +177,7 @@ def load_sweep(store):
     """
     found = read_store(store)
     _warn_of_damage(found.damage, store, "the same call of sweep runs again what they held")
-    return of_grid(found.identity.experiment, found.requests, found.records)
+    return of_grid(found.identity.experiment, found.requests, found.records, theory_of(*found.identity[:2]))
 
 
 def _warn_of_damage(damage, store, consequence):

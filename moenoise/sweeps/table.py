@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import _validation
 from .boundary import crossings
-from .experiments import EXPERIMENTS
 from .grid import cell_text
 from .lines import Lines
 
@@ -227,8 +226,9 @@ class Table(Lines):
         TypeError
             Where the formula of `with_theory` returns something else than a dict.
         """
-        stated = self._formula or (EXPERIMENTS[self.experiment].theory if self.experiment in EXPERIMENTS else None)
-        return [] if stated is None else [(dict(cell), _dict(stated(dict(cell)))) for cell in self._cells.values()]
+        if self._formula is None:
+            return []
+        return [(dict(cell), _dict(self._formula(dict(cell)))) for cell in self._cells.values()]
 
     def with_theory(self, formula):
         """The same `Table` with a theory of your own, for figures and boundaries.
@@ -349,7 +349,7 @@ class Table(Lines):
         return f"<p>{html.escape(self.experiment)}: {len(self):,} results{failed}</p>"
 
 
-def of_grid(experiment, requests, records):
+def of_grid(experiment, requests, records, formula=None):
     """The `Table` of those cells and replicates of the requests, [(grid, replicates)], that have a record."""
     cells, ordered = {}, {}
     for grid, replicates in requests:
@@ -360,7 +360,7 @@ def of_grid(experiment, requests, records):
                 record = records.get((text, replicate))
                 if record is not None:
                     ordered[text, replicate] = record
-    return Table(experiment, cells, list(ordered.values()))
+    return Table(experiment, cells, list(ordered.values()), formula)
 
 
 def _dict(expected):
