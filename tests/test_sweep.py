@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import moenoise as mn
-from moenoise.sweeps import engine
+from moenoise.sweeps import engine, tasks
 from moenoise.sweeps import sweep as module
 from moenoise.sweeps.store import Store
 
@@ -230,7 +230,8 @@ class TestGoingOn:
 
     def test_another_kernel_is_warned_of(self, tmp_path, monkeypatch, plain):
         run(store=tmp_path, replicates=10)
-        monkeypatch.setattr(module, "blas_kernel", lambda: "Abacus, beads")
+        for each in (module, tasks):  # the caller's and the workers'
+            monkeypatch.setattr(each, "blas_kernel", lambda: "Abacus, beads")
         with pytest.warns(UserWarning, match="begun with the BLAS kernel .* and this is Abacus, beads"):
             assert (run(store=tmp_path).records == plain).all()
 
@@ -393,8 +394,6 @@ class TestFailures:
 
 
 def test_a_worker_on_another_kernel_is_told_of(monkeypatch):
-    from moenoise.sweeps import tasks
-
     monkeypatch.setattr(tasks, "blas_kernel", lambda: "Abacus, beads")
     with pytest.warns(UserWarning, match="a worker computes with the BLAS kernel Abacus, beads, and others with"):
         run()
