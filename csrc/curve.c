@@ -110,14 +110,14 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     if (status != MOE_OK)
         return status;
     const int all_safe = valid == largest &&
-                         moe_gram_rcond(L, largest, largest, norms[count - 1], work) >= MOE_GRAM_WELL_CONDITIONED;
+                         moe_gram_has_rcond(L, largest, largest, norms[count - 1], MOE_GRAM_WELL_CONDITIONED, work);
     for (ptrdiff_t i = 0; i < count && status == MOE_OK; i++) {
         const ptrdiff_t n = c->sizes[i];
         if (moe_stop(c->interrupt))
             status = MOE_INTERRUPTED;
         else if (moe_gram_is_moderate(norms[i], c->y, n, 1) &&
                  (all_safe ||
-                  (n <= valid && moe_gram_rcond(L, n, largest, norms[i], work) >= MOE_GRAM_WELL_CONDITIONED)))
+                  (n <= valid && moe_gram_has_rcond(L, n, largest, norms[i], MOE_GRAM_WELL_CONDITIONED, work))))
             status = moe_solve_rows(c->X, c->y, n, c->d, 1, L, largest, c->coef + i * c->d, work, c->interrupt);
         else
             status = fit_orthogonally(c, i, work);

@@ -3,12 +3,6 @@
 
 #include "internal.h"
 
-enum {
-    CHECK_EVERY = 1 << 14, /* rows between two checks for an interrupt */
-    AHEAD = 8,             /* rows that memory is asked for before they are copied */
-    LINE = 8,              /* doubles that memory moves together */
-};
-
 void moe_bucket(const ptrdiff_t *expert, ptrdiff_t n, ptrdiff_t k, ptrdiff_t *order, ptrdiff_t *start)
 {
     memset(start, 0, (size_t)(k + 1) * sizeof *start);
@@ -50,8 +44,7 @@ size_t moe_block_lstsq_workspace(const moe_blocks *blocks, const ptrdiff_t *coun
         const ptrdiff_t rows = counts[i], width = blocks->size[i];
         work = moe_larger(work, moe_lstsq_workspace(rows, width, m, method));
         if (is_narrow(rows, width, m))
-            narrow = moe_larger(narrow, moe_plus(moe_times((size_t)rows, (size_t)moe_narrow_width(width) + 1),
-                                                 moe_narrow_workspace(rows, width)));
+            narrow = moe_larger(narrow, moe_narrow_workspace(rows, width));
     }
     return moe_larger(moe_plus(largest_pack(blocks, counts, m), work), narrow);
 }
@@ -59,6 +52,7 @@ size_t moe_block_lstsq_workspace(const moe_blocks *blocks, const ptrdiff_t *coun
 typedef struct {
     const double *X, *Y;
     const moe_blocks *blocks;
+    const ptrdiff_t *order, *start; /* rows by expert: from start[i] on */
     ptrdiff_t m;
     double rcond;
     moe_method method;
@@ -66,50 +60,30 @@ typedef struct {
     const moe_interrupt *interrupt;
 } problem;
 
-/* Asks memory for one of the expert's rows: they lie too far from each other to be guessed. */
-static inline void prefetch(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t row, ptrdiff_t rows)
+static moe_part expert_part(const problem *p, ptrdiff_t i)
 {
-    if (row < rows) {
-        const double *x = p->X + own[row] * p->blocks->d + p->blocks->offset[i];
-        for (ptrdiff_t c = 0; c < p->blocks->size[i]; c += LINE)
-            __builtin_prefetch(x + c);
-        __builtin_prefetch(x + p->blocks->size[i] - 1);
-    }
+    const double *X = p->X + p->blocks->offset[i];
+    return (moe_part){X, p->blocks->d, p->Y, p->order + p->start[i], p->start[i + 1] - p->start[i], p->blocks->size[i]};
 }
 
-/* One expert's fit on its own `rows` rows, by the small kernels; MOE_ILL_CONDITIONED where they do not suffice. */
-static moe_status fit_narrow(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t rows, double *coef)
+static moe_status fit_expert(const problem *p, ptrdiff_t i, double *coef, ptrdiff_t *rank, ptrdiff_t *used)
 {
-    const ptrdiff_t d = p->blocks->size[i], width = moe_narrow_width(d);
+    const moe_part part = expert_part(p, i);
+    const ptrdiff_t rows = part.n, d = part.d, m = p->m;
     const double required = moe_required_rcond(p->method, p->rcond);
-    double *Z = p->workspace, *y = Z + rows * width, *work = y + rows;
-    if (!is_narrow(rows, d, p->m) || required > 1.0)
-        return MOE_ILL_CONDITIONED;
-    for (ptrdiff_t row = 0; row < rows; row++) {
-        double *z = Z + row * width;
-        if (row % CHECK_EVERY == 0 && moe_stop(p->interrupt))
-            return MOE_INTERRUPTED;
-        prefetch(p, i, own, row + AHEAD, rows);
-        memcpy(z, p->X + own[row] * p->blocks->d + p->blocks->offset[i], (size_t)d * sizeof *z);
-        memset(z + d, 0, (size_t)(width - d) * sizeof *z);
-        y[row] = z[d] = p->Y[own[row]];
-    }
-    return moe_narrow(Z, y, rows, d, required, coef, work, p->interrupt);
-}
-
-static moe_status fit_expert(const problem *p, ptrdiff_t i, const ptrdiff_t *own, ptrdiff_t rows, double *coef,
-                             ptrdiff_t *rank, ptrdiff_t *used)
-{
-    const ptrdiff_t d = p->blocks->size[i], m = p->m;
-    double *X = p->workspace, *Y = X + rows * d, *work = Y + rows * m;
-    const moe_status status = fit_narrow(p, i, own, rows, coef);
-    if (status != MOE_ILL_CONDITIONED) {
+    if (moe_stop(p->interrupt))
+        return MOE_INTERRUPTED;
+    if (is_narrow(rows, d, m) && required <= 1.0) {
+        const moe_part next = expert_part(p, moe_min(i + 1, p->blocks->k - 1));
+        const moe_status status = moe_narrow(&part, &next, required, coef, p->workspace, p->interrupt);
         *rank = d;
         *used = MOE_NORMAL;
-        return status;
+        if (status != MOE_ILL_CONDITIONED)
+            return status;
     }
-    moe_pack(p->X, p->blocks->d, own, rows, p->blocks->offset[i], d, X);
-    moe_pack(p->Y, m, own, rows, 0, m, Y);
+    double *X = p->workspace, *Y = X + rows * d, *work = Y + rows * m;
+    moe_pack(p->X, p->blocks->d, part.rows, rows, p->blocks->offset[i], d, X);
+    moe_pack(p->Y, m, part.rows, rows, 0, m, Y);
     return moe_lstsq(X, Y, rows, d, m, p->rcond, p->method, coef, rank, used, work, p->interrupt);
 }
 
@@ -117,11 +91,10 @@ moe_status moe_block_lstsq(const double *X, const double *Y, const moe_blocks *b
                            const ptrdiff_t *start, ptrdiff_t m, double rcond, moe_method method, double *coef,
                            ptrdiff_t *rank, ptrdiff_t *used, double *workspace, const moe_interrupt *interrupt)
 {
-    const problem p = {X, Y, blocks, m, rcond, method, workspace, interrupt};
+    const problem p = {X, Y, blocks, order, start, m, rcond, method, workspace, interrupt};
     moe_status status = MOE_OK;
     for (ptrdiff_t i = 0; i < blocks->k && status == MOE_OK; i++)
-        status = fit_expert(&p, i, order + start[i], start[i + 1] - start[i], coef + blocks->offset[i] * m, rank + i,
-                            used + i);
+        status = fit_expert(&p, i, coef + blocks->offset[i] * m, rank + i, used + i);
     return status;
 }
 

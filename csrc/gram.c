@@ -134,6 +134,11 @@ int moe_gram_is_moderate(double norm, const double *Y, ptrdiff_t n, ptrdiff_t m)
     const double SMALL = 1e-100, LARGE = 1e100;
     if (!(norm > SMALL && norm < LARGE))
         return 0;
+    if (m == 1) { /* the sum of squares tells at once what is neither zero nor near the limits */
+        const double squares = moe_in_use()->sum_of_squares(Y, n);
+        if (squares > SMALL && squares < LARGE)
+            return 1;
+    }
     for (ptrdiff_t j = 0; j < m; j++) {
         double largest = 0.0;
         for (ptrdiff_t row = 0; row < n; row++) {
@@ -196,6 +201,23 @@ double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, d
     inverse_norm = fmax(inverse_norm, 2.0 * alternating / (3.0 * (double)s));
     const double rcond = 1.0 / (norm * inverse_norm);
     return rcond <= 1.0 ? rcond : rcond == rcond ? 1.0 : 0.0; /* 0 for NaN */
+}
+
+/* |(LL')^-1| <= C^-T C^-1, C the comparison matrix of L, so one solve with it bounds the norm. The bound grows fast with
+ * s and the condition, but where it suffices it saves the many solves of the estimate. */
+int moe_gram_has_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double least, double *workspace)
+{
+    if (s <= MOE_NARROW) {
+        double inverse_norm = 0.0;
+        for (ptrdiff_t i = 0; i < s; i++)
+            workspace[i] = 1.0;
+        moe_in_use()->solve_comparison(L, ld, s, workspace);
+        for (ptrdiff_t i = 0; i < s && inverse_norm == inverse_norm; i++) /* a NaN, after an overflow, stays */
+            inverse_norm = workspace[i] <= inverse_norm ? inverse_norm : workspace[i];
+        if (norm * inverse_norm * least <= 1.0)
+            return 1;
+    }
+    return moe_gram_rcond(L, s, ld, norm, workspace) >= least;
 }
 
 /* B (column-major) <- (LL')^-1 B */

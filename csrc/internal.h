@@ -50,10 +50,13 @@ typedef struct {
     double (*add_absolute)(const double *x, ptrdiff_t count, double *sums);
     /* few columns: Z and all matrices are `width` wide, a multiple of narrow_multiple, see simd/narrow.h */
     ptrdiff_t narrow_multiple;
+    void (*gather)(const double *X, ptrdiff_t ld, const double *y, const ptrdiff_t *rows, ptrdiff_t n, ptrdiff_t d,
+                   ptrdiff_t width, double *Z);
     void (*add_gram)(const double *Z, ptrdiff_t n, ptrdiff_t width, double *G);
     ptrdiff_t (*factor_columns)(double *G, ptrdiff_t width, ptrdiff_t columns);
     void (*solve_lower)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
     void (*solve_transposed)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
+    void (*solve_comparison)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
     /* out[i] = x[i] factor scale[i] */
     void (*scale_to_single)(const double *x, ptrdiff_t count, double factor, const double *scale, float *out);
     double (*sum_of_squares)(const double *x, ptrdiff_t count);
@@ -101,6 +104,9 @@ int moe_gram_is_moderate(double norm, const double *Y /* n x m */, ptrdiff_t n, 
 void moe_gram_solve(const double *L, ptrdiff_t s, ptrdiff_t ld, double *b);
 /* An estimate of the reciprocal condition (1-norm) of LL', whose norm is given. */
 double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 2 s */);
+/* Whether that is at least `least`. */
+int moe_gram_has_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double least,
+                       double *workspace /* 2 s */);
 /* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
 size_t moe_solve_columns_workspace(ptrdiff_t d, ptrdiff_t m);
 moe_status moe_solve_columns(const double *X /* n x d */, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t d,
@@ -112,14 +118,24 @@ moe_status moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m 
                           double *workspace, const moe_interrupt *interrupt);
 
 /* ---- narrow.c ---- one response, few columns (at most MOE_NARROW), at least as many rows */
-enum { MOE_NARROW = 128 };
+enum { MOE_NARROW = 128, MOE_NARROW_ROWS = 32 /* packed at a time */ };
+
+/* Some rows and columns of a problem, where they lie. */
+typedef struct {
+    const double *X;       /* the first of the columns, row 0 */
+    ptrdiff_t ld;          /* from one row to the next */
+    const double *y;
+    const ptrdiff_t *rows; /* n */
+    ptrdiff_t n, d;
+} moe_part;
 
 /* Columns of the packed Z = [X y 0]. */
 ptrdiff_t moe_narrow_width(ptrdiff_t d);
 size_t moe_narrow_workspace(ptrdiff_t n, ptrdiff_t d);
-/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. */
-moe_status moe_narrow(const double *Z /* n x width */, const double *y /* n */, ptrdiff_t n, ptrdiff_t d,
-                      double required, double *coef, double *workspace, const moe_interrupt *interrupt);
+/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. Meanwhile asks memory for the first
+ * rows of `next`, the problem to follow. */
+moe_status moe_narrow(const moe_part *part, const moe_part *next, double required, double *coef, double *workspace,
+                      const moe_interrupt *interrupt);
 
 /* ---- lstsq.c ---- the reciprocal condition of the Gram matrix from which on the normal equations may be used; above 1
  * is never */

@@ -52,7 +52,7 @@ static moe_status normal(const double *X, const double *Y, ptrdiff_t n, ptrdiff_
     status = moe_cholesky(MOE_DOUBLE, G, s, &valid, interrupt);
     if (status != MOE_OK)
         return status;
-    if (valid < s || !moe_gram_is_moderate(norm, Y, n, m) || moe_gram_rcond(G, s, s, norm, work) < required)
+    if (valid < s || !moe_gram_is_moderate(norm, Y, n, m) || !moe_gram_has_rcond(G, s, s, norm, required, work))
         return MOE_ILL_CONDITIONED;
     if (n >= d) {
         memset(columns, 0, (size_t)(d * m) * sizeof *columns);

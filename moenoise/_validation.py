@@ -42,8 +42,9 @@ def as_array(value, name, ndim, *, allow_empty=False, finite=True):
     if array.size == 0 and not allow_empty:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     check_dimensions(array.shape, name)
-    with np.errstate(over="ignore"):  # of what has more range than float64; the next check says so
-        array = np.require(array, np.float64, ["C", "ALIGNED"]).reshape(array.shape)
+    if not (array.dtype == np.float64 and array.flags.c_contiguous and array.flags.aligned):
+        with np.errstate(over="ignore"):  # of what has more range than float64; the next check says so
+            array = np.require(array, np.float64, ["C", "ALIGNED"]).reshape(array.shape)
     if finite:
         check_finite(array, name)
     return array

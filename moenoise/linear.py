@@ -1,5 +1,6 @@
 """Minimum-norm least squares, whole or block by block, for one sample or every size of it; gradient descent."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -172,22 +173,32 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     """
     X = _validation.as_array(X, "X", 2, finite=False)
     Y, is_vector = _as_responses(y, len(X))
-    block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
-    expert = _validation.as_expert(expert, len(X), len(block_sizes))
-    _validation.check_every_expert_has_rows(expert, len(block_sizes))
+    block_sizes = _validation.as_integer_vector(block_sizes, "block_sizes")
+    expert = _validation.as_integer_vector(expert, "expert")
     rcond, method = _as_rcond(rcond), _as_method(method)
     try:
         coef, rank, used = _core.block_lstsq(X, Y, expert, block_sizes, rcond, method)
-    except ValueError:
-        own = np.repeat(np.arange(len(block_sizes)), block_sizes) == expert[:, None]
-        if not np.isfinite(X[own]).all():
-            raise ValueError("X must be finite in its rows' own blocks, got NaN or infinity") from None
-        raise
+    except ValueError as refused:
+        raise _explained(refused, X, expert, block_sizes) from None
     _check_coef(coef)
     coef = coef[:, 0] if is_vector else coef
-    ends = np.cumsum(block_sizes).tolist()
-    coef = [coef[begin:end] for begin, end in zip([0, *ends], ends)]
+    offsets = list(itertools.accumulate(block_sizes.tolist(), initial=0))
+    coef = [coef[begin:end] for begin, end in itertools.pairwise(offsets)]
     return BlockLeastSquares(coef, rank, [_METHOD_NAMES[code] for code in used.tolist()])
+
+
+def _explained(refused, X, expert, block_sizes):
+    """The error that says exactly what the core refused. Before the fits these checks would cost more than small fits."""
+    try:
+        _validation.as_block_sizes(block_sizes, X.shape[1])
+        _validation.as_expert(expert, len(X), len(block_sizes))
+        _validation.check_every_expert_has_rows(expert, len(block_sizes))
+    except ValueError as error:
+        return error
+    own = np.repeat(np.arange(len(block_sizes)), block_sizes) == expert[:, None]
+    if not np.isfinite(X[own]).all():
+        return ValueError("X must be finite in its rows' own blocks, got NaN or infinity")
+    return refused
 
 
 def learning_curve(X, y, sizes):
@@ -440,7 +451,7 @@ def _check_rows(y, n):
 
 
 def _check_coef(coef):
-    if not np.isfinite(coef).all():
+    if not _core.all_finite(coef):
         raise ValueError("X and y must be scaled so that the coefficients, about y / X, do not overflow")
     return coef
 

@@ -57,12 +57,15 @@ static inline lanes fused(lanes a, lanes b, lanes c)
 #endif
 }
 
+/* By halves, which is the shortest way. */
 static inline double total(lanes value)
 {
-    double sum = 0.0;
-    for (int lane = 0; lane < LANES; lane++)
-        sum += value[lane];
-    return sum;
+    double sums[LANES];
+    store(sums, value);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            sums[lane] += sums[lane + half];
+    return sums[0];
 }
 
 #endif

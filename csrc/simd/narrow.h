@@ -5,7 +5,39 @@
  * dimension `width`, their lower triangles in use. Column p of such a matrix lies in memory as row p of a Z does, so
  * the same tile serves the Gram matrix and its factor:  C[i, j] += sign * sum_p Z[p, i] Z[p, j]. */
 
-enum { DEPTH = 32 }; /* rows of Z, which stay in the first-level cache over all tiles */
+enum { DEPTH = MOE_NARROW_ROWS }; /* rows of Z, which stay in the first-level cache over all tiles */
+
+/* Copies `count` doubles, fewer than a vector, in powers of two: a call would cost more. */
+static inline void copy_few(double *out, const double *x, ptrdiff_t count)
+{
+    if (count & 4) {
+        memcpy(out, x, 4 * sizeof *x);
+        out += 4, x += 4;
+    }
+    if (count & 2) {
+        memcpy(out, x, 2 * sizeof *x);
+        out += 2, x += 2;
+    }
+    if (count & 1)
+        *out = *x;
+}
+
+/* Z = [X_rows y_rows 0] */
+static void gather(const double *X, ptrdiff_t ld, const double *y, const ptrdiff_t *rows, ptrdiff_t n, ptrdiff_t d,
+                   ptrdiff_t width, double *Z)
+{
+    const ptrdiff_t whole = d / LANES * LANES;
+    for (ptrdiff_t row = 0; row < n; row++) {
+        const double *x = X + rows[row] * ld;
+        double *z = Z + row * width;
+        for (ptrdiff_t c = 0; c < whole; c += LANES)
+            store(z + c, load(x + c));
+        for (ptrdiff_t c = whole; c < width; c += LANES)
+            store(z + c, (lanes){0});
+        copy_few(z + whole, x + whole, d - whole);
+        z[d] = y[rows[row]];
+    }
+}
 
 static inline __attribute__((always_inline)) void add_tile(const double *Z, ptrdiff_t depth, ptrdiff_t width,
                                                            ptrdiff_t i, ptrdiff_t j, int high, double sign, double *C)
@@ -51,18 +83,6 @@ static inline void add_multiple(ptrdiff_t count, double factor, const double *y,
         x[i] += factor * y[i];
 }
 
-static inline double product(ptrdiff_t count, const double *x, const double *y)
-{
-    lanes sums = {0};
-    double rest = 0.0;
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        sums = fused(load(x + i), load(y + i), sums);
-    for (; i < count; i++)
-        rest += x[i] * y[i];
-    return total(sums) + rest;
-}
-
 /* Overwrites the first `columns` columns of G, over all `width` rows, by those of its Cholesky factor; returns how many
  * it could. A row below them comes out solved with the factor: b' becomes (L^-1 b)'. */
 static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
@@ -86,44 +106,65 @@ static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
 }
 
 /* The triangular solves go by SOLVED columns: what follows on each other within them is scalar, the rest is not. The
- * diagonal's reciprocals are known before they are needed, where quotients would have to be waited for. */
+ * diagonal's reciprocals are known before they are needed, where quotients would have to be waited for.
+ * Below its diagonal the comparison matrix of L holds -|l_ij|. Its inverse is at least |L^-1|, entry by entry. */
 enum { SOLVED = 4 };
 
+static inline double entry(const double *L, const int comparison)
+{
+    return comparison ? -fabs(*L) : *L;
+}
+
+static inline lanes entries(const double *L, const int comparison)
+{
+    const lanes_bits SIGN = (lanes_bits){0} + 0x8000000000000000u;
+    return comparison ? (lanes)((lanes_bits)load(L) | SIGN) : load(L);
+}
+
 /* b <- L^-1 b */
-static void solve_lower(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
+static inline __attribute__((always_inline)) void substitute_down(const double *L, ptrdiff_t width, ptrdiff_t s,
+                                                                  double *b, const int comparison)
 {
     ptrdiff_t j = 0;
     for (; j + SOLVED <= s; j += SOLVED) {
         const double *c0 = L + j * width, *c1 = c0 + width, *c2 = c1 + width, *c3 = c2 + width;
         const double r0 = 1.0 / c0[j], r1 = 1.0 / c1[j + 1], r2 = 1.0 / c2[j + 2], r3 = 1.0 / c3[j + 3];
         const double x0 = b[j] * r0;
-        const double x1 = (b[j + 1] - c0[j + 1] * x0) * r1;
-        const double x2 = (b[j + 2] - c0[j + 2] * x0 - c1[j + 2] * x1) * r2;
-        const double x3 = (b[j + 3] - c0[j + 3] * x0 - c1[j + 3] * x1 - c2[j + 3] * x2) * r3;
+        const double x1 = (b[j + 1] - entry(c0 + j + 1, comparison) * x0) * r1;
+        const double x2 = (b[j + 2] - entry(c0 + j + 2, comparison) * x0 - entry(c1 + j + 2, comparison) * x1) * r2;
+        const double x3 = (b[j + 3] - entry(c0 + j + 3, comparison) * x0 - entry(c1 + j + 3, comparison) * x1 -
+                           entry(c2 + j + 3, comparison) * x2) * r3;
         ptrdiff_t i = j + SOLVED;
         b[j] = x0, b[j + 1] = x1, b[j + 2] = x2, b[j + 3] = x3;
         for (; i + LANES <= s; i += LANES) {
-            const lanes first = fused(broadcast(x0), load(c0 + i), broadcast(x1) * load(c1 + i));
-            const lanes second = fused(broadcast(x2), load(c2 + i), broadcast(x3) * load(c3 + i));
+            const lanes first = fused(broadcast(x0), entries(c0 + i, comparison),
+                                      broadcast(x1) * entries(c1 + i, comparison));
+            const lanes second = fused(broadcast(x2), entries(c2 + i, comparison),
+                                       broadcast(x3) * entries(c3 + i, comparison));
             store(b + i, load(b + i) - (first + second));
         }
         for (; i < s; i++)
-            b[i] -= (x0 * c0[i] + x1 * c1[i]) + (x2 * c2[i] + x3 * c3[i]);
+            b[i] -= (x0 * entry(c0 + i, comparison) + x1 * entry(c1 + i, comparison)) +
+                    (x2 * entry(c2 + i, comparison) + x3 * entry(c3 + i, comparison));
     }
     for (; j < s; j++) {
         const double *column = L + j * width;
         b[j] /= column[j];
-        add_multiple(s - j - 1, -b[j], column + j + 1, b + j + 1);
+        for (ptrdiff_t i = j + 1; i < s; i++)
+            b[i] -= entry(column + i, comparison) * b[j];
     }
 }
 
 /* b <- L^-T b */
-static void solve_transposed(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
+static inline __attribute__((always_inline)) void substitute_up(const double *L, ptrdiff_t width, ptrdiff_t s,
+                                                                double *b, const int comparison)
 {
     ptrdiff_t j = s;
     for (; j % SOLVED != 0; j--) {
         const double *column = L + (j - 1) * width;
-        b[j - 1] = (b[j - 1] - product(s - j, column + j, b + j)) / column[j - 1];
+        for (ptrdiff_t i = j; i < s; i++)
+            b[j - 1] -= entry(column + i, comparison) * b[i];
+        b[j - 1] /= column[j - 1];
     }
     for (j -= SOLVED; j >= 0; j -= SOLVED) {
         const double *c0 = L + j * width, *c1 = c0 + width, *c2 = c1 + width, *c3 = c2 + width;
@@ -132,18 +173,36 @@ static void solve_transposed(const double *L, ptrdiff_t width, ptrdiff_t s, doub
         ptrdiff_t i = j + SOLVED;
         for (; i + LANES <= s; i += LANES) {
             const lanes x = load(b + i);
-            sums[0] = fused(load(c0 + i), x, sums[0]);
-            sums[1] = fused(load(c1 + i), x, sums[1]);
-            sums[2] = fused(load(c2 + i), x, sums[2]);
-            sums[3] = fused(load(c3 + i), x, sums[3]);
+            for (int c = 0; c < SOLVED; c++)
+                sums[c] = fused(entries(c0 + c * width + i, comparison), x, sums[c]);
         }
         double t0 = total(sums[0]), t1 = total(sums[1]), t2 = total(sums[2]), t3 = total(sums[3]);
-        for (; i < s; i++)
-            t0 += c0[i] * b[i], t1 += c1[i] * b[i], t2 += c2[i] * b[i], t3 += c3[i] * b[i];
+        for (; i < s; i++) {
+            t0 += entry(c0 + i, comparison) * b[i], t1 += entry(c1 + i, comparison) * b[i];
+            t2 += entry(c2 + i, comparison) * b[i], t3 += entry(c3 + i, comparison) * b[i];
+        }
         const double x3 = (b[j + 3] - t3) * r3;
-        const double x2 = (b[j + 2] - t2 - c2[j + 3] * x3) * r2;
-        const double x1 = (b[j + 1] - t1 - c1[j + 3] * x3 - c1[j + 2] * x2) * r1;
-        const double x0 = (b[j] - t0 - c0[j + 3] * x3 - c0[j + 2] * x2 - c0[j + 1] * x1) * r0;
+        const double x2 = (b[j + 2] - t2 - entry(c2 + j + 3, comparison) * x3) * r2;
+        const double x1 = (b[j + 1] - t1 - entry(c1 + j + 3, comparison) * x3 - entry(c1 + j + 2, comparison) * x2) * r1;
+        const double x0 = (b[j] - t0 - entry(c0 + j + 3, comparison) * x3 - entry(c0 + j + 2, comparison) * x2 -
+                           entry(c0 + j + 1, comparison) * x1) * r0;
         b[j] = x0, b[j + 1] = x1, b[j + 2] = x2, b[j + 3] = x3;
     }
+}
+
+static void solve_lower(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
+{
+    substitute_down(L, width, s, b, 0);
+}
+
+static void solve_transposed(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
+{
+    substitute_up(L, width, s, b, 0);
+}
+
+/* b <- C^-T C^-1 b, C the comparison matrix of L */
+static void solve_comparison(const double *L, ptrdiff_t width, ptrdiff_t s, double *b)
+{
+    substitute_down(L, width, s, b, 1);
+    substitute_up(L, width, s, b, 1);
 }
