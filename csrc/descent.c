@@ -20,7 +20,7 @@ moe_status moe_gradient(const double *X, const double *y, const double *coef, pt
     double *residual = workspace;
     memset(gradient, 0, (size_t)d * sizeof *gradient);
     for (ptrdiff_t row = 0; row < n; row += panel) {
-        if (moe_stop(interrupt))
+        if (row > 0 && moe_stop(interrupt))
             return MOE_INTERRUPTED;
         moe_in_use()->add_gradient(X + row * d, y + row, coef, moe_min(panel, n - row), d, gradient, residual + row);
     }
@@ -39,6 +39,8 @@ moe_status moe_descent(const double *X, const double *y, ptrdiff_t n, ptrdiff_t 
 {
     double *gradient = workspace, *work = gradient + d, residual2;
     for (*done = 0;; ++*done) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
         const moe_status status = moe_gradient(X, y, coef, n, d, gradient, &residual2, work, interrupt);
         if (status != MOE_OK)
             return status;

@@ -74,8 +74,7 @@ static moe_status fit_expert(const problem *p, ptrdiff_t i, double *coef, ptrdif
     if (moe_stop(p->interrupt))
         return MOE_INTERRUPTED;
     if (is_narrow(rows, d, m) && required <= 1.0) {
-        const moe_part next = expert_part(p, moe_min(i + 1, p->blocks->k - 1));
-        const moe_status status = moe_narrow(&part, &next, required, coef, p->workspace, p->interrupt);
+        const moe_status status = moe_narrow(&part, required, coef, p->workspace, p->interrupt);
         *rank = d;
         *used = MOE_NORMAL;
         if (status != MOE_ILL_CONDITIONED)

@@ -178,8 +178,10 @@ double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, d
         moe_gram_solve(L, s, ld, x);
         for (ptrdiff_t i = 0; i < s; i++)
             sum += fabs(x[i]);
-        if (!(sum > inverse_norm))
+        if (sum <= inverse_norm)
             break;
+        if (!isfinite(sum)) /* overflow: as good as singular */
+            return 0.0;
         inverse_norm = sum;
         for (ptrdiff_t i = 0; i < s; i++)
             sign[i] = x[i] < 0.0 ? -1.0 : 1.0;
@@ -198,13 +200,14 @@ double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, d
     double alternating = 0.0;
     for (ptrdiff_t i = 0; i < s; i++)
         alternating += fabs(x[i]);
+    if (!isfinite(alternating))
+        return 0.0;
     inverse_norm = fmax(inverse_norm, 2.0 * alternating / (3.0 * (double)s));
-    const double rcond = 1.0 / (norm * inverse_norm);
-    return rcond <= 1.0 ? rcond : rcond == rcond ? 1.0 : 0.0; /* 0 for NaN */
+    return fmin(1.0, 1.0 / (norm * inverse_norm));
 }
 
-/* |(LL')^-1| <= C^-T C^-1, C the comparison matrix of L, so one solve with it bounds the norm. The bound grows fast with
- * s and the condition, but where it suffices it saves the many solves of the estimate. */
+/* |(LL')^-1| <= C^-T C^-1, C the comparison matrix of L, so one solve with it bounds the norm. The bound grows fast
+ * with s and the condition, but where it suffices it saves the many solves of the estimate. */
 int moe_gram_has_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double least, double *workspace)
 {
     if (s <= MOE_NARROW) {

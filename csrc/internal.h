@@ -51,8 +51,8 @@ typedef struct {
     /* few columns: Z and all matrices are `width` wide, a multiple of narrow_multiple, see simd/narrow.h */
     ptrdiff_t narrow_multiple;
     void (*gather)(const double *X, ptrdiff_t ld, const double *y, const ptrdiff_t *rows, ptrdiff_t n, ptrdiff_t d,
-                   ptrdiff_t width, double *Z);
-    void (*add_gram)(const double *Z, ptrdiff_t n, ptrdiff_t width, double *G);
+                   ptrdiff_t width, double *Z, double *own_y);
+    void (*add_gram)(const double *Z, ptrdiff_t n, ptrdiff_t columns, ptrdiff_t width, double *G);
     ptrdiff_t (*factor_columns)(double *G, ptrdiff_t width, ptrdiff_t columns);
     void (*solve_lower)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
     void (*solve_transposed)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
@@ -118,7 +118,7 @@ moe_status moe_solve_rows(const double *X /* n x d */, const double *Y /* n x m 
                           double *workspace, const moe_interrupt *interrupt);
 
 /* ---- narrow.c ---- one response, few columns (at most MOE_NARROW), at least as many rows */
-enum { MOE_NARROW = 128, MOE_NARROW_ROWS = 32 /* packed at a time */ };
+enum { MOE_NARROW = 128 };
 
 /* Some rows and columns of a problem, where they lie. */
 typedef struct {
@@ -132,9 +132,9 @@ typedef struct {
 /* Columns of the packed Z = [X y 0]. */
 ptrdiff_t moe_narrow_width(ptrdiff_t d);
 size_t moe_narrow_workspace(ptrdiff_t n, ptrdiff_t d);
-/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. Meanwhile asks memory for the first
- * rows of `next`, the problem to follow. */
-moe_status moe_narrow(const moe_part *part, const moe_part *next, double required, double *coef, double *workspace,
+/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. The caller has
+ * just checked for an interrupt. */
+moe_status moe_narrow(const moe_part *part, double required, double *coef, double *workspace,
                       const moe_interrupt *interrupt);
 
 /* ---- lstsq.c ---- the reciprocal condition of the Gram matrix from which on the normal equations may be used; above 1

@@ -149,7 +149,8 @@ moe_status moe_block_curve(const double *X /* n x d */, const double *y /* n */,
 
 /* ---- gradient descent ---------------------------------------------------------------------------------- */
 
-/* gradient = X'(X coef - y); returns ||X coef - y||^2 through residual2 and leaves X coef - y in the workspace. */
+/* gradient = X'(X coef - y); returns ||X coef - y||^2 through residual2 and leaves X coef - y in the workspace.
+ * Asks for an interrupt between stretches of rows, not before the first. */
 size_t moe_gradient_workspace(ptrdiff_t n, ptrdiff_t d);
 moe_status moe_gradient(const double *X /* n x d */, const double *y /* n */, const double *coef /* d */, ptrdiff_t n,
                         ptrdiff_t d, double *gradient /* d */, double *residual2, double *workspace,

@@ -56,7 +56,7 @@ static void multiply(moe_gathered *cell)
 {
     const int width = (int)cell->width;
     if (is_narrow(cell->columns))
-        moe_in_use()->add_gram(cell->rows, cell->filled, width, cell->G);
+        moe_in_use()->add_gram(cell->rows, cell->filled, cell->columns, width, cell->G);
     else
         blas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, width, (int)cell->filled, 1.0, cell->rows, width, 1.0,
                    cell->G, width);

@@ -6,15 +6,9 @@
 
 /* With Z = [X y 0], the Gram matrix Z'Z holds X'X and, below it, y'X. Factoring the first d columns turns that row into
  * (L^-1 X'y)', so that one triangular solve is left; one step of refinement follows. LAPACK spends more time on
- * entering and leaving such problems than on solving them.
- *
- * The rows lie too far from each other for memory to guess them, so each few are asked for while those before them are
- * multiplied, the first ones while the problem before is solved. */
+ * entering and leaving such problems than on solving them. */
 
-enum {
-    STEP = 1 << 26, /* multiplications between two checks for an interrupt */
-    LINE = 8,       /* doubles that memory moves together */
-};
+enum { STEP = 1 << 26 }; /* multiplications between two checks for an interrupt */
 
 ptrdiff_t moe_narrow_width(ptrdiff_t d)
 {
@@ -28,39 +22,25 @@ size_t moe_narrow_workspace(ptrdiff_t n, ptrdiff_t d)
     return moe_plus(packed, width * (width + 4) + moe_gradient_workspace(n, (ptrdiff_t)width));
 }
 
-static void prefetch(const moe_part *part, ptrdiff_t begin)
-{
-    const ptrdiff_t end = moe_min(part->n, begin + MOE_NARROW_ROWS);
-    for (ptrdiff_t row = begin; row < end; row++) {
-        const double *x = part->X + part->rows[row] * part->ld;
-        for (ptrdiff_t c = 0; c < part->d; c += LINE)
-            __builtin_prefetch(x + c);
-        __builtin_prefetch(x + part->d - 1);
-    }
-}
-
 /* Z = [X y 0], y beside it, G = Z'Z. The caller has just checked for an interrupt. */
 static moe_status pack(const moe_part *part, double *Z, double *y, double *G, const moe_interrupt *interrupt)
 {
     const moe_unit *unit = moe_in_use();
     const ptrdiff_t d = part->d, width = moe_narrow_width(d);
-    const ptrdiff_t check = moe_step(STEP, width * width * MOE_NARROW_ROWS) * MOE_NARROW_ROWS;
+    const ptrdiff_t step = moe_step(STEP, width * width);
     memset(G, 0, (size_t)(width * width) * sizeof *G);
-    for (ptrdiff_t row = 0; row < part->n; row += MOE_NARROW_ROWS) {
-        const ptrdiff_t rows = moe_min(MOE_NARROW_ROWS, part->n - row);
+    for (ptrdiff_t row = 0; row < part->n; row += step) {
+        const ptrdiff_t rows = moe_min(step, part->n - row);
         double *z = Z + row * width;
-        if (row > 0 && row % check == 0 && moe_stop(interrupt))
+        if (row > 0 && moe_stop(interrupt))
             return MOE_INTERRUPTED;
-        unit->gather(part->X, part->ld, part->y, part->rows + row, rows, d, width, z);
-        for (ptrdiff_t r = 0; r < rows; r++)
-            y[row + r] = z[r * width + d];
-        prefetch(part, row + rows);
-        unit->add_gram(z, rows, width, G);
+        unit->gather(part->X, part->ld, part->y, part->rows + row, rows, d, width, z, y + row);
+        unit->add_gram(z, rows, d + 1, width, G);
     }
     return MOE_OK;
 }
 
-moe_status moe_narrow(const moe_part *part, const moe_part *next, double required, double *coef, double *workspace,
+moe_status moe_narrow(const moe_part *part, double required, double *coef, double *workspace,
                       const moe_interrupt *interrupt)
 {
     const moe_unit *unit = moe_in_use();
@@ -70,7 +50,6 @@ moe_status moe_narrow(const moe_part *part, const moe_part *next, double require
     moe_status status = pack(part, Z, y, G, interrupt);
     if (status != MOE_OK)
         return status;
-    prefetch(next, 0);
     const double norm = moe_grow_norm(G, width, 0, d, work);
     if (!moe_gram_is_moderate(norm, y, n, 1) || unit->factor_columns(G, width, d) < d ||
         !moe_gram_has_rcond(G, d, width, norm, required, work))

@@ -141,6 +141,33 @@ def test_auto_uses_normal_equations_only_where_safe(n, d, condition, method):
     assert mn.lstsq(X, np.ones(n)).method == method
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 40, 75, 76, 127, 128, 129])
+def test_normal_equations_of_an_expert_are_refused_by_their_true_condition(d):
+    """Shortcuts of the condition estimate may not let an expert through: each is held against the true condition."""
+    chosen = {"normal": 0, "orthogonal": 0}
+    for seed, condition in enumerate(np.geomspace(30, 1e4, 12)):
+        X = with_condition(2 * d + 3, d, condition, seed)
+        fit = mn.block_lstsq(X, X.sum(axis=1), np.zeros(len(X), int), [d])
+        gram = X.T @ X
+        rcond = 1 / (np.linalg.norm(gram, 1) * np.linalg.norm(np.linalg.inv(gram), 1))
+        if rcond > 1.001e-6:
+            assert fit.method == ["normal"]
+        elif rcond < 1e-6 / 3:  # the estimate is seldom off by more
+            assert fit.method == ["orthogonal"]
+        assert np.allclose(fit.coef[0], 1, rtol=1e-10 if fit.method == ["normal"] else 1e-8)
+        chosen[fit.method[0]] += 1
+    assert chosen["normal"] > 2 and (d == 1 or chosen["orthogonal"] > 2)
+
+
+@pytest.mark.parametrize("d", [128, 140])
+def test_a_condition_estimate_that_overflows_is_no_good_condition(d):
+    """The factor's inverse grows by 10^6 a column, so that solves with it end in infinities and NaN."""
+    L = np.eye(d) + np.tril(np.full((d, d), 1e6), -1)
+    fit = mn.block_lstsq(L.T, L.T.sum(axis=1), np.zeros(d, int), [d])
+    assert fit.method == ["orthogonal"] and np.isfinite(fit.coef[0]).all()
+    assert mn.lstsq(L, L.sum(axis=1)).method == "orthogonal"
+
+
 @pytest.mark.parametrize(
     "X", [with_condition(30, 8, 1e8), with_condition(8, 30, 1e8), np.ones((9, 3)), np.zeros((4, 2))]
 )

@@ -5,7 +5,19 @@
  * dimension `width`, their lower triangles in use. Column p of such a matrix lies in memory as row p of a Z does, so
  * the same tile serves the Gram matrix and its factor:  C[i, j] += sign * sum_p Z[p, i] Z[p, j]. */
 
-enum { DEPTH = MOE_NARROW_ROWS }; /* rows of Z, which stay in the first-level cache over all tiles */
+enum {
+    DEPTH = 32, /* rows of Z, which stay in the first-level cache over all tiles */
+    ROWS_AHEAD = 8,
+    LINE_OF_DOUBLES = 8,
+};
+
+/* Rows that are gathered lie too far from each other for memory to guess them. */
+static inline void prefetch_row(const double *x, ptrdiff_t d)
+{
+    for (ptrdiff_t c = 0; c < d; c += LINE_OF_DOUBLES)
+        __builtin_prefetch(x + c);
+    __builtin_prefetch(x + d - 1);
+}
 
 /* Copies `count` doubles, fewer than a vector, in powers of two: a call would cost more. */
 static inline void copy_few(double *out, const double *x, ptrdiff_t count)
@@ -22,20 +34,22 @@ static inline void copy_few(double *out, const double *x, ptrdiff_t count)
         *out = *x;
 }
 
-/* Z = [X_rows y_rows 0] */
+/* own_y = y_rows, Z = [X_rows own_y 0] */
 static void gather(const double *X, ptrdiff_t ld, const double *y, const ptrdiff_t *rows, ptrdiff_t n, ptrdiff_t d,
-                   ptrdiff_t width, double *Z)
+                   ptrdiff_t width, double *Z, double *own_y)
 {
     const ptrdiff_t whole = d / LANES * LANES;
     for (ptrdiff_t row = 0; row < n; row++) {
         const double *x = X + rows[row] * ld;
         double *z = Z + row * width;
+        if (row + ROWS_AHEAD < n)
+            prefetch_row(X + rows[row + ROWS_AHEAD] * ld, d);
         for (ptrdiff_t c = 0; c < whole; c += LANES)
             store(z + c, load(x + c));
         for (ptrdiff_t c = whole; c < width; c += LANES)
             store(z + c, (lanes){0});
         copy_few(z + whole, x + whole, d - whole);
-        z[d] = y[rows[row]];
+        own_y[row] = z[d] = y[rows[row]];
     }
 }
 
@@ -52,25 +66,27 @@ static inline __attribute__((always_inline)) void add_tile(const double *Z, ptrd
             store(C + (j + c) * width + i + h * LANES, sign * sum.at[c][h]);
 }
 
-/* The four columns from j on, from the diagonal down (or from up to a vector above it). */
-static inline __attribute__((always_inline)) void add_columns(const double *Z, ptrdiff_t depth,
-                                                               ptrdiff_t width, ptrdiff_t j, double sign, double *C)
+/* The four columns from j on, from the diagonal (or less than a vector above it) down to at least row `last`. */
+static inline __attribute__((always_inline)) void add_columns(const double *Z, ptrdiff_t depth, ptrdiff_t width,
+                                                              ptrdiff_t j, ptrdiff_t last, double sign, double *C)
 {
-    ptrdiff_t i = j / LANES * LANES;
-    for (; i + TILE_LANES * LANES <= width; i += TILE_LANES * LANES)
+    const ptrdiff_t rows = (last - j + LANES) / LANES * LANES;
+    ptrdiff_t i = moe_min(j, width - rows);
+    const ptrdiff_t end = i + rows;
+    for (; i + TILE_LANES * LANES <= end; i += TILE_LANES * LANES)
         add_tile(Z, depth, width, i, j, TILE_LANES, sign, C);
-    if (i + 2 * LANES <= width)
+    if (i + 2 * LANES == end)
         add_tile(Z, depth, width, i, j, 2, sign, C);
-    else if (i + LANES <= width)
+    else if (i + LANES == end)
         add_tile(Z, depth, width, i, j, 1, sign, C);
 }
 
-/* G += Z'Z. */
-static void add_gram(const double *Z, ptrdiff_t n, ptrdiff_t width, double *G)
+/* G += Z'Z, of the first columns. */
+static void add_gram(const double *Z, ptrdiff_t n, ptrdiff_t columns, ptrdiff_t width, double *G)
 {
     for (ptrdiff_t row = 0; row < n; row += DEPTH)
-        for (ptrdiff_t j = 0; j < width; j += TILE_ROWS)
-            add_columns(Z + row * width, moe_min(DEPTH, n - row), width, j, 1.0, G);
+        for (ptrdiff_t j = 0; j < columns; j += TILE_ROWS)
+            add_columns(Z + row * width, moe_min(DEPTH, n - row), width, j, columns - 1, 1.0, G);
 }
 
 /* x += factor * y. */
@@ -83,13 +99,13 @@ static inline void add_multiple(ptrdiff_t count, double factor, const double *y,
         x[i] += factor * y[i];
 }
 
-/* Overwrites the first `columns` columns of G, over all `width` rows, by those of its Cholesky factor; returns how many
- * it could. A row below them comes out solved with the factor: b' becomes (L^-1 b)'. */
+/* Overwrites the first `columns` columns of G by those of its Cholesky factor; returns how many it could. The row below
+ * them, `width` being more, comes out solved with the factor: b' becomes (L^-1 b)'. */
 static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
 {
     for (ptrdiff_t begin = 0; begin < columns; begin += TILE_ROWS) {
         const ptrdiff_t end = moe_min(columns, begin + TILE_ROWS);
-        add_columns(G, begin, width, begin, -1.0, G);
+        add_columns(G, begin, width, begin, columns, -1.0, G);
         for (ptrdiff_t j = begin; j < end; j++) {
             double *column = G + j * width;
             if (!(column[j] > 0.0))
@@ -183,7 +199,8 @@ static inline __attribute__((always_inline)) void substitute_up(const double *L,
         }
         const double x3 = (b[j + 3] - t3) * r3;
         const double x2 = (b[j + 2] - t2 - entry(c2 + j + 3, comparison) * x3) * r2;
-        const double x1 = (b[j + 1] - t1 - entry(c1 + j + 3, comparison) * x3 - entry(c1 + j + 2, comparison) * x2) * r1;
+        const double x1 = (b[j + 1] - t1 - entry(c1 + j + 3, comparison) * x3 -
+                           entry(c1 + j + 2, comparison) * x2) * r1;
         const double x0 = (b[j] - t0 - entry(c0 + j + 3, comparison) * x3 - entry(c0 + j + 2, comparison) * x2 -
                            entry(c0 + j + 1, comparison) * x1) * r0;
         b[j] = x0, b[j + 1] = x1, b[j + 2] = x2, b[j + 3] = x3;
