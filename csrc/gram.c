@@ -11,8 +11,8 @@ enum {
     STEP = 1 << 28,         /* multiplications between two checks for an interrupt */
     LEAST_ROWS = 64,        /* a shorter step wastes BLAS */
     LEAST_COLUMNS = 64,     /* of one step of the Cholesky factorisation */
-    MOST_COLUMNS = 512,
-    WHOLE_COLUMNS = 1024,   /* up to here one call does it all */
+    MOST_COLUMNS = 128,     /* and a longer one waits for its triangular solve */
+    WHOLE_COLUMNS = 512,    /* up to here one call does it all */
 };
 
 /* Rows of a product that costs `cost` multiplications a row. */

@@ -4,7 +4,7 @@
 /* x - x is +0 for a finite x, NaN otherwise; the bits are gathered. Four stretches are read side by side, a cache line
  * of each a step, and fetched ahead: one stretch alone does not keep the memory busy. */
 
-enum { STRETCHES = 4, LINE = 8 /* doubles */, AHEAD = 64 };
+enum { STRETCHES = 4, AHEAD = 64 };
 
 static inline lanes_bits trouble(const double *x)
 {

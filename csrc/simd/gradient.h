@@ -1,19 +1,20 @@
 /* Adds the share of some rows to the gradient of least squares, reading them from memory once. */
 #include "products.h"
 
-/* A few rows at a time:  r = X_p b - y_p  while they stream in, then  gradient += X_p' r  while they are in the
- * cache. */
+/* A few rows at a time:  r = X_p b - y_p  while they stream in, then  gradient += X_p' r  while they are in the cache.
+ * Half of the next rows are fetched during the first step, half during the second, so that memory never rests. */
 
 enum {
-    LONG = 6000,    /* columns from which on so many rows are more than the second-level cache holds */
-    OVERLAPPED = 4, /* rows; with as many before them they fit, just */
-    FETCHED = 128,  /* doubles ahead */
+    FAR = 1 << 17,  /* doubles from which on X is not in the second-level cache anyway */
+    LONG = 1 << 15, /* columns from which on fewer rows fill it */
 };
 
-/* gradient += X' residual, from the columns that were read last, and are nearest, to the first. */
-static inline __attribute__((always_inline)) void add_rows(const int rows, const double *X, ptrdiff_t d,
-                                                           const double *residual, double *gradient)
+/* gradient += X' residual, from the columns that were read last, and are nearest, to the first; meanwhile the rows
+ * behind them from the `fetched`-th on are brought nearer, from their first columns on. */
+static inline __attribute__((always_inline)) void add_rows(const int rows, const int fetched, const double *X,
+                                                           ptrdiff_t d, const double *residual, double *gradient)
 {
+    const double *next = X + rows * d;
     lanes factors[MOST_ROWS];
     ptrdiff_t j = d;
     for (int row = 0; row < rows; row++)
@@ -24,6 +25,10 @@ static inline __attribute__((always_inline)) void add_rows(const int rows, const
             gradient[j] += X[row * d + j] * residual[row];
     }
     while (j > 0) {
+        if (fetched > 0 && j % LINE == 0) {
+            fetch_rows(next, d, fetched, rows);
+            next += LINE;
+        }
         j -= LANES;
         lanes sum = load(gradient + j);
         for (int row = 0; row < rows; row++)
@@ -32,75 +37,30 @@ static inline __attribute__((always_inline)) void add_rows(const int rows, const
     }
 }
 
-static inline __attribute__((always_inline)) void pass_rows(const int rows, const double *X, const double *y,
-                                                            const double *coef, ptrdiff_t d, double *gradient,
-                                                            double *residual)
+static inline __attribute__((always_inline)) void pass_rows(const int rows, const int fetched, const double *X,
+                                                            const double *y, const double *coef, ptrdiff_t d,
+                                                            double *gradient, double *residual)
 {
-    multiply_rows(rows, X, d, d, coef, residual);
+    multiply_rows(rows, fetched, X, d, d, coef, residual);
     for (int row = 0; row < rows; row++)
         residual[row] -= y[row];
-    add_rows(rows, X, d, residual, gradient);
-}
-
-/* Both at once, of rows that follow each other: the residuals of `rows` rows, which stream in, and the share of those
- * before them, which are in the cache. One waits for memory while the other computes. */
-static inline __attribute__((always_inline)) void overlap_rows(const int rows, const double *X, const double *y,
-                                                               const double *coef, ptrdiff_t d, double *gradient,
-                                                               double *residual)
-{
-    const double *before = X - rows * d;
-    lanes factors[MOST_ROWS], sums[MOST_ROWS] = {{0}};
-    double rest[MOST_ROWS] = {0.0};
-    ptrdiff_t j = 0;
-    for (int row = 0; row < rows; row++)
-        factors[row] = broadcast(residual[row - rows]);
-    for (; j + LANES <= d; j += LANES) {
-        const lanes b = load(coef + j);
-        lanes share = load(gradient + j);
-        for (int row = 0; row < rows; row++)
-            __builtin_prefetch(X + row * d + j + FETCHED);
-        for (int row = 0; row < rows; row++)
-            sums[row] = fused(load(X + row * d + j), b, sums[row]);
-        for (int row = 0; row < rows; row++)
-            share = fused(load(before + row * d + j), factors[row], share);
-        store(gradient + j, share);
-    }
-    for (; j < d; j++)
-        for (int row = 0; row < rows; row++) {
-            rest[row] += X[row * d + j] * coef[j];
-            gradient[j] += before[row * d + j] * residual[row - rows];
-        }
-    for (int row = 0; row < rows; row++)
-        residual[row] = total(sums[row]) + rest[row] - y[row];
-}
-
-/* add_gradient for rows too long for the second-level cache; n is a multiple of OVERLAPPED, and not 0. */
-static void add_long_gradient(const double *X, const double *y, const double *coef, ptrdiff_t n, ptrdiff_t d,
-                              double *gradient, double *residual)
-{
-    ptrdiff_t row = OVERLAPPED;
-    multiply_rows(OVERLAPPED, X, d, d, coef, residual);
-    for (int first = 0; first < OVERLAPPED; first++)
-        residual[first] -= y[first];
-    for (; row < n; row += OVERLAPPED)
-        overlap_rows(OVERLAPPED, X + row * d, y + row, coef, d, gradient, residual + row);
-    row -= OVERLAPPED;
-    add_rows(OVERLAPPED, X + row * d, d, residual + row, gradient);
+    add_rows(rows, fetched, X, d, residual, gradient);
 }
 
 /* residual = X coef - y, gradient += X' residual */
 static void add_gradient(const double *X, const double *y, const double *coef, ptrdiff_t n, ptrdiff_t d,
                          double *gradient, double *residual)
 {
+    const int is_far = n > FAR / d;
     ptrdiff_t row = 0;
-    if (d >= LONG && n >= OVERLAPPED) {
-        row = n / OVERLAPPED * OVERLAPPED;
-        add_long_gradient(X, y, coef, row, d, gradient, residual);
-    }
-    for (; row + MOST_ROWS <= n; row += MOST_ROWS)
-        pass_rows(MOST_ROWS, X + row * d, y + row, coef, d, gradient, residual + row);
+    for (; is_far && d < LONG && row + 8 <= n; row += 8)
+        pass_rows(8, 4, X + row * d, y + row, coef, d, gradient, residual + row);
+    for (; is_far && row + 4 <= n; row += 4)
+        pass_rows(4, 2, X + row * d, y + row, coef, d, gradient, residual + row);
+    for (; row + 8 <= n; row += 8)
+        pass_rows(8, 0, X + row * d, y + row, coef, d, gradient, residual + row);
     for (; row + 2 <= n; row += 2)
-        pass_rows(2, X + row * d, y + row, coef, d, gradient, residual + row);
+        pass_rows(2, 0, X + row * d, y + row, coef, d, gradient, residual + row);
     if (row < n)
-        pass_rows(1, X + row * d, y + row, coef, d, gradient, residual + row);
+        pass_rows(1, 0, X + row * d, y + row, coef, d, gradient, residual + row);
 }

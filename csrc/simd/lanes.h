@@ -21,6 +21,8 @@
 #define LANES 2
 #endif
 
+enum { LINE = 8 }; /* doubles that memory moves together */
+
 typedef double lanes __attribute__((vector_size(8 * LANES)));
 typedef int64_t lanes_int __attribute__((vector_size(8 * LANES)));
 typedef uint64_t lanes_bits __attribute__((vector_size(8 * LANES)));

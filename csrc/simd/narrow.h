@@ -8,13 +8,12 @@
 enum {
     DEPTH = 32, /* rows of Z, which stay in the first-level cache over all tiles */
     ROWS_AHEAD = 8,
-    LINE_OF_DOUBLES = 8,
 };
 
 /* Rows that are gathered lie too far from each other for memory to guess them. */
 static inline void prefetch_row(const double *x, ptrdiff_t d)
 {
-    for (ptrdiff_t c = 0; c < d; c += LINE_OF_DOUBLES)
+    for (ptrdiff_t c = 0; c < d; c += LINE)
         __builtin_prefetch(x + c);
     __builtin_prefetch(x + d - 1);
 }
