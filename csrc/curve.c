@@ -7,8 +7,8 @@
 /* For n <= d:  X_n X_n' is the leading block of X_N X_N', N the largest such n, so one Cholesky factor L_N serves
  * every n by its leading block:  coef_n = X_n' (L_n L_n')^-1 y_n.
  * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, a factor in
- * single precision is made, which also serves the next few rows, and conjugate gradients do the rest; elsewhere, and
- * where that does not converge, a factor in double precision.
+ * single precision is made, which serves later sizes as well where a new one would cost more than it saves, and conjugate
+ * gradients do the rest; elsewhere, and where that does not converge, a factor in double precision.
  *
  * The eigenvalues of a leading block lie between those of the whole (Cauchy), and those of X_n'X_n only grow with n.
  * So one estimate of a condition number serves: that of X_N X_N' for all smaller n, and the norm of one (X_n'X_n)^-1
@@ -17,7 +17,8 @@
 
 enum {
     SINGLE_PRECISION_PAYS = 192, /* columns from which on it does */
-    COLUMNS_A_STALE_ROW = 60,    /* d^3/3 in a factor cost as much as d/60 iterations */
+    COLUMNS_AN_ITERATION = 36,   /* a factor, of d^3/3 products, costs as much as d/36 iterations, ... */
+    MOST_ITERATIONS = 25,        /* ... as long as caches hold the matrices */
     SPARE_ITERATIONS = 12,
 };
 
@@ -125,16 +126,30 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     return status;
 }
 
+/* About how many iterations conjugate gradients need to come to `accuracy` with a factor of the Gram matrix of the first
+ * `seen` of n rows. Such a factor lacks what the others contribute. Of draws of one distribution that is, in the
+ * direction where they contribute most, a share of `edge`^2 of the whole: the right edge of the Jacobi ensemble's
+ * spectrum. The preconditioned matrix then has its eigenvalues between 1 and 1 / (1 - edge^2). */
+static double expected_iterations(ptrdiff_t seen, ptrdiff_t n, ptrdiff_t d, double accuracy)
+{
+    const double features = (double)d / (double)n, others = 1.0 - (double)seen / (double)n;
+    if (features + others >= 1.0)
+        return INFINITY;
+    const double edge = sqrt(features * (1.0 - others)) + sqrt(others * (1.0 - features));
+    const double root = 1.0 / sqrt(1.0 - edge * edge);
+    return log(accuracy) / log((root - 1.0) / (root + 1.0));
+}
+
 /* Solves X'X coef = X'y, then once more for what is left of the gradient, which the rows of X tell exactly. `done` is 0
  * where that did not converge, or the second time did not find much less to do than the first. */
 static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, int *done)
 {
-    const ptrdiff_t d = c->d, n = c->sizes[index], stale = d / COLUMNS_A_STALE_ROW;
+    const ptrdiff_t d = c->d, n = c->sizes[index], worth_a_factor = moe_min(MOST_ITERATIONS, d / COLUMNS_AN_ITERATION);
     const double TOLERANCE[2] = {1e-5, 1e-8}, LEFT = 1e-4;
     double *coef = c->coef + index * d, energy[2] = {0.0, 0.0}, residual2;
     moe_status status = MOE_OK;
     *done = 1;
-    if (g->factored == 0 || n - g->factored > stale) {
+    if (!(expected_iterations(g->factored, n, d, TOLERANCE[0] * TOLERANCE[1]) <= (double)worth_a_factor)) {
         status = moe_conjugate_factor(g->G, d, done, g->single, c->interrupt);
         g->factored = *done ? n : 0;
     }
@@ -147,10 +162,12 @@ static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, int *
                 g->rhs[j] = -g->rhs[j];
         }
         if (status == MOE_OK)
-            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], stale + SPARE_ITERATIONS, coef,
+            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], worth_a_factor + SPARE_ITERATIONS, coef,
                                          energy + round, done, g->single, c->interrupt);
     }
     *done = *done && energy[1] <= LEFT * LEFT * energy[0];
+    if (!*done) /* these rows are not like those before */
+        g->factored = 0;
     return status;
 }
 

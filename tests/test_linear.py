@@ -376,6 +376,18 @@ def test_learning_curve_of_many_columns_with_deficient_prefixes():
         assert relative_error(coef, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-8
 
 
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1e3])
+def test_learning_curve_of_many_columns_where_a_factor_serves_later_sizes(scale):
+    """Sizes so near to each other that a factor of one is good enough for the next, were the next rows only like it."""
+    rng = np.random.default_rng(9)
+    n, d = 4000, 400
+    X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+    X[-70:, ::2] *= scale
+    sizes = [1000, n - 200, n - 135, n - 70, n]
+    for size, row in zip(sizes, mn.learning_curve(X, y, sizes)):
+        assert relative_error(row, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-11
+
+
 def test_learning_curve_of_many_columns_and_no_response():
     X = np.random.default_rng(23).standard_normal((500, MANY_COLUMNS))
     assert not mn.learning_curve(X, np.zeros(500), [100, 300, 400, 500]).any()
