@@ -153,12 +153,15 @@ static ptrdiff_t *copy_indices(PyObject *array, ptrdiff_t low, ptrdiff_t high, b
         return NULL;
     }
     memcpy(copy, PyArray_DATA((PyArrayObject *)array), (size_t)count * sizeof *copy);
-    for (npy_intp i = 0; i < count; i++)
-        if (copy[i] < low || copy[i] >= high || (increasing && i > 0 && copy[i] <= copy[i - 1])) {
-            PyErr_SetString(PyExc_ValueError, message);
-            PyMem_Free(copy);
-            return NULL;
-        }
+    bool good = true;
+    for (npy_intp i = 0; i < count; i++) /* as unsigned numbers what is below `low` is large */
+        good &= (size_t)copy[i] - (size_t)low < (size_t)high - (size_t)low;
+    for (npy_intp i = 1; increasing && i < count; i++)
+        good &= copy[i] > copy[i - 1];
+    if (!require(good, message)) {
+        PyMem_Free(copy);
+        return NULL;
+    }
     return copy;
 }
 

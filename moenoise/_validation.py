@@ -218,12 +218,17 @@ def as_integer_array(value, name, dimensions):
     return np.require(array, np.intp, ["C", "ALIGNED"])
 
 
-def as_block_sizes(value, d=None, name="block_sizes"):
-    """(k,) intp, each at least 1; they sum to `d` where it is given."""
+def as_unchecked_block_sizes(value, name="block_sizes"):
+    """(k,) intp, for the core to check."""
     try:
-        sizes = as_integer_vector(value, name)
+        return as_integer_vector(value, name)
     except ValueError as error:
         raise ValueError(f"{error}; it holds the number of features of each expert, in their order") from None
+
+
+def as_block_sizes(value, d=None, name="block_sizes"):
+    """(k,) intp, each at least 1; they sum to `d` where it is given."""
+    sizes = as_unchecked_block_sizes(value, name)
     if sizes.min() < 1:
         raise ValueError(f"{name} must be at least 1 each, got {sizes.min()}")
     total = int(sizes.sum()) if sizes.max() <= MAX_DIMENSION else math.inf

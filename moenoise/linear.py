@@ -173,7 +173,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
     """
     X = _validation.as_array(X, "X", 2, finite=False)
     Y, is_vector = _as_responses(y, len(X))
-    block_sizes = _validation.as_integer_vector(block_sizes, "block_sizes")
+    block_sizes = _validation.as_unchecked_block_sizes(block_sizes)
     expert = _validation.as_integer_vector(expert, "expert")
     rcond, method = _as_rcond(rcond), _as_method(method)
     try:
