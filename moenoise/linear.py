@@ -195,10 +195,15 @@ def _explained(refused, X, expert, block_sizes):
         _validation.check_every_expert_has_rows(expert, len(block_sizes))
     except ValueError as error:
         return error
+    return _explained_by_values(refused, X, expert, block_sizes)
+
+
+def _explained_by_values(refused, X, expert, block_sizes):
+    """That of the core, or one that says where X is not finite."""
     own = np.repeat(np.arange(len(block_sizes)), block_sizes) == expert[:, None]
-    if not np.isfinite(X[own]).all():
-        return ValueError("X must be finite in its rows' own blocks, got NaN or infinity")
-    return refused
+    if np.isfinite(X[own]).all():
+        return refused
+    return ValueError("X must be finite in its rows' own blocks, got NaN or infinity")
 
 
 def learning_curve(X, y, sizes):
@@ -244,6 +249,7 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
     Parameters
     ----------
     X : array-like (n, d)
+        What no expert reads, entries outside their rows' own blocks, may be anything, NaN included.
     y : array-like (n,)
     expert : array-like (n,) of int
         The expert of each row, 0 to k - 1.
@@ -269,12 +275,16 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
     array([[1., 0.],
            [2., 2.]])
     """
-    X = _validation.as_array(X, "X", 2)
+    X = _validation.as_array(X, "X", 2, finite=False)
     y = _as_response(y, len(X))
     block_sizes = _validation.as_block_sizes(block_sizes, X.shape[1])
     expert = _validation.as_expert(expert, len(X), len(block_sizes))
     sizes = _validation.as_sizes(sizes, len(X))
-    return _check_coef(_core.block_learning_curve(X, y, expert, block_sizes, sizes))
+    try:
+        coef = _core.block_learning_curve(X, y, expert, block_sizes, sizes)
+    except ValueError as refused:
+        raise _explained_by_values(refused, X, expert, block_sizes) from None
+    return _check_coef(coef)
 
 
 def gradient_descent(X, y, *, steps, step_size=None, coef=None, tol=0.0, method="auto"):

@@ -405,6 +405,25 @@ def test_core_block_learning_curve_matches_its_twin(name):
     assert relative_error(_core.block_learning_curve(*arguments), reference.block_learning_curve(*arguments)) < 1e-9
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("d", [4, 200])
+def test_block_learning_curve_checks_what_it_reads_and_nothing_else(value, d):
+    rng = np.random.default_rng(12)
+    n = 3 * d
+    X, y, expert = rng.standard_normal((2 * n, d + 3)), rng.standard_normal(2 * n), np.arange(2 * n) % 2
+    sizes = [d, 2 * d, 3 * d, 5 * d, 2 * n]
+    sound = mn.block_learning_curve(X, y, expert, [d, 3], sizes)
+    beside = X.copy()
+    beside[expert == 0, d:] = value
+    beside[expert == 1, :d] = value
+    assert np.array_equal(mn.block_learning_curve(beside, y, expert, [d, 3], sizes), sound)
+    for row in (0, d + d % 2, 2 * n - 2):  # of the first expert: with fewer rows than columns, about as many, and more
+        own = X.copy()
+        own[row, d // 2] = value
+        with pytest.raises(ValueError, match="^X must be finite in its rows' own blocks"):
+            mn.block_learning_curve(own, y, expert, [d, 3], sizes)
+
+
 def test_block_learning_curve_starts_at_zeros_and_ends_at_block_lstsq():
     X, y, expert = block_problem([3, 4, 2], [10, 11, 12])
     order = np.argsort(expert, kind="stable")
