@@ -6,9 +6,9 @@
 
 /* For n <= d:  X_n X_n' is the leading block of X_N X_N', N the largest such n, so one Cholesky factor L_N serves
  * every n by its leading block:  coef_n = X_n' (L_n L_n')^-1 y_n.
- * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, a factor in
- * single precision is made, which serves later sizes as well where a new one would cost more than it saves, and conjugate
- * gradients do the rest; elsewhere, and where that does not converge, a factor in double precision.
+ * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, all but the
+ * first are in single precision, and steps of refinement by exact gradients do the rest; elsewhere, and where these do
+ * not converge, in double precision.
  *
  * The eigenvalues of a leading block lie between those of the whole (Cauchy), and those of X_n'X_n only grow with n.
  * So one estimate of a condition number serves: that of X_N X_N' for all smaller n, and the norm of one (X_n'X_n)^-1
@@ -17,9 +17,7 @@
 
 enum {
     SINGLE_PRECISION_PAYS = 192, /* columns from which on it does */
-    COLUMNS_AN_ITERATION = 36,   /* a factor, of d^3/3 products, costs as much as d/36 iterations, ... */
-    MOST_ITERATIONS = 25,        /* ... as long as caches hold the matrices */
-    SPARE_ITERATIONS = 12,
+    MOST_STEPS = 8,              /* of refinement; more would take longer than double precision */
 };
 
 typedef struct {
@@ -32,14 +30,16 @@ typedef struct {
 
 /* What grows with n > d. */
 typedef struct {
-    double *G;           /* X_n'X_n, lower triangle */
-    double *projection;  /* X_n'y_n */
-    double *L;           /* a factor of G */
-    double *sums, *rhs;  /* d each */
-    double *single;      /* a factor in single precision, with what conjugate gradients need */
-    double *work;        /* for the solves and the orthogonal fit */
-    ptrdiff_t factored;  /* rows that the factor in single precision has seen; 0 without one */
-    double inverse_norm; /* an upper bound for the norm of G^-1, but for estimation; infinite without one */
+    double *G;                   /* X_n'X_n, lower triangle */
+    double *projection;          /* X_n'y_n */
+    double *sums, *gradient, *z; /* d each */
+    double *L;                   /* a factor of G, in the place of what follows */
+    moe_single single;           /* the same in single precision */
+    double *work;                /* for the solves and the orthogonal fit */
+    ptrdiff_t rows, seen;        /* rows that are in G, and in the projection */
+    int in_single;               /* whether `single` has seen the same rows as the projection */
+    ptrdiff_t hard_below;        /* rows: with fewer, single precision did not suffice */
+    double inverse_norm;         /* an upper bound for the norm of G^-1, but for estimation; infinite without one */
 } grown;
 
 /* Whether the bound at hand shows that the normal equations may be used. */
@@ -48,21 +48,27 @@ static int is_safe(const grown *g, double norm)
     return norm * g->inverse_norm * MOE_GRAM_WELL_CONDITIONED <= 1.0;
 }
 
-static grown split(double *workspace, ptrdiff_t d)
+static size_t factors_workspace(ptrdiff_t d)
 {
-    grown g = {.G = workspace, .inverse_norm = INFINITY};
-    g.projection = g.G + d * d;
-    g.L = g.projection + d;
-    g.sums = g.L + d * d;
-    g.rhs = g.sums + d;
-    g.single = g.rhs + d;
-    g.work = g.single + moe_conjugate_workspace(d);
-    return g;
+    return moe_larger(moe_times((size_t)d, (size_t)d), moe_single_workspace(d));
 }
 
 static size_t grown_workspace(ptrdiff_t d)
 {
-    return moe_plus(moe_times((size_t)d, moe_plus(moe_times(2, (size_t)d), 3)), moe_conjugate_workspace(d));
+    return moe_plus(moe_times((size_t)d, moe_plus((size_t)d, 4)), factors_workspace(d));
+}
+
+static grown split(double *workspace, ptrdiff_t d)
+{
+    grown g = {.G = workspace, .inverse_norm = INFINITY};
+    g.projection = g.G + d * d;
+    g.sums = g.projection + d;
+    g.gradient = g.sums + d;
+    g.z = g.gradient + d;
+    g.L = g.z + d;
+    g.single = moe_single_split(g.L, d);
+    g.work = g.L + factors_workspace(d);
+    return g;
 }
 
 static ptrdiff_t largest_wide(const ptrdiff_t *sizes, ptrdiff_t n_sizes, ptrdiff_t d, ptrdiff_t *n_wide)
@@ -126,62 +132,74 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     return status;
 }
 
-/* About how many iterations conjugate gradients need to come to `accuracy` with a factor of the Gram matrix of the first
- * `seen` of n rows. Such a factor lacks what the others contribute. Of draws of one distribution that is, in the
- * direction where they contribute most, a share of `edge`^2 of the whole: the right edge of the Jacobi ensemble's
- * spectrum. The preconditioned matrix then has its eigenvalues between 1 and 1 / (1 - edge^2). */
-static double expected_iterations(ptrdiff_t seen, ptrdiff_t n, ptrdiff_t d, double accuracy)
+/* From 0 on by steps of  coef -= M^-1 gradient, where M is X'X in single precision and the gradient is that of the rows.
+ * Each step shrinks the error, in the norm of M, by the same factor or so: what is left is known before it is computed.
+ * `done` is 0 where the steps shrink too slowly. */
+static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
 {
-    const double features = (double)d / (double)n, others = 1.0 - (double)seen / (double)n;
-    if (features + others >= 1.0)
-        return INFINITY;
-    const double edge = sqrt(features * (1.0 - others)) + sqrt(others * (1.0 - features));
-    const double root = 1.0 / sqrt(1.0 - edge * edge);
-    return log(accuracy) / log((root - 1.0) / (root + 1.0));
-}
-
-/* Solves X'X coef = X'y, then once more for what is left of the gradient, which the rows of X tell exactly. `done` is 0
- * where that did not converge, or the second time did not find much less to do than the first. */
-static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, int *done)
-{
-    const ptrdiff_t d = c->d, n = c->sizes[index], worth_a_factor = moe_min(MOST_ITERATIONS, d / COLUMNS_AN_ITERATION);
-    const double TOLERANCE[2] = {1e-5, 1e-8}, LEFT = 1e-4;
-    double *coef = c->coef + index * d, energy[2] = {0.0, 0.0}, residual2;
+    const double SLOW = 0.02, ACCURACY = 1e-14, ROUNDING = 1e-11;
+    const ptrdiff_t d = c->d;
+    double *coef = c->coef + index * d, first = 0.0, before = INFINITY, residual2;
     moe_status status = MOE_OK;
-    *done = 1;
-    if (!(expected_iterations(g->factored, n, d, TOLERANCE[0] * TOLERANCE[1]) <= (double)worth_a_factor)) {
-        status = moe_conjugate_factor(g->G, d, done, g->single, c->interrupt);
-        g->factored = *done ? n : 0;
-    }
     memset(coef, 0, (size_t)d * sizeof *coef);
-    memcpy(g->rhs, g->projection, (size_t)d * sizeof *coef);
-    for (int round = 0; round < 2 && status == MOE_OK && *done; round++) {
-        if (round == 1) {
-            status = moe_gradient(c->X, c->y, coef, n, d, g->rhs, &residual2, g->work, c->interrupt);
-            for (ptrdiff_t j = 0; j < d; j++)
-                g->rhs[j] = -g->rhs[j];
+    for (ptrdiff_t j = 0; j < d; j++)
+        g->gradient[j] = -g->projection[j];
+    *done = 0;
+    for (int step = 0; step < MOST_STEPS && status == MOE_OK; step++) {
+        double energy = 0.0;
+        moe_single_solve(&g->single, g->gradient, g->z);
+        for (ptrdiff_t j = 0; j < d; j++) {
+            energy += g->z[j] * g->gradient[j];
+            coef[j] -= g->z[j];
         }
-        if (status == MOE_OK)
-            status = moe_conjugate_solve(g->G, d, g->rhs, TOLERANCE[round], worth_a_factor + SPARE_ITERATIONS, coef,
-                                         energy + round, done, g->single, c->interrupt);
+        const double length = sqrt(energy), shrunk = length / before;
+        if (step == 0)
+            first = length;
+        *done = length <= ROUNDING * first || (step > 0 && length * shrunk <= ACCURACY * first);
+        if (*done || !(shrunk <= SLOW))
+            break;
+        before = length;
+        status = moe_gradient(c->X, c->y, coef, c->sizes[index], d, g->gradient, &residual2, g->work, c->interrupt);
     }
-    *done = *done && energy[1] <= LEFT * LEFT * energy[0];
-    if (!*done) /* these rows are not like those before */
-        g->factored = 0;
     return status;
 }
 
-static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g, double norm, int moderate)
+/* Adds the rows to the Gram matrix in single precision and solves with it. `done` is 0 where it does not suffice. */
+static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, ptrdiff_t new_rows, int *done)
 {
-    const ptrdiff_t d = c->d;
+    const ptrdiff_t n = c->sizes[index];
+    int usable;
+    moe_status status = moe_single_add(&g->single, c->X + (n - new_rows) * c->d, new_rows, c->interrupt);
+    *done = 0;
+    if (status != MOE_OK)
+        return status;
+    const double norm = moe_single_norm(&g->single);
+    if (!moe_gram_is_moderate(norm, c->y, n, 1) || !is_safe(g, norm))
+        return MOE_OK;
+    status = moe_single_factor(&g->single, &usable, c->interrupt);
+    if (status == MOE_OK && usable)
+        status = refine(c, index, g, done);
+    if (!*done) /* more rows make it easier, by how far they are more than the columns */
+        g->hard_below = n + (n - c->d);
+    return status;
+}
+
+static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g)
+{
+    const ptrdiff_t d = c->d, n = c->sizes[index];
     double *coef = c->coef + index * d;
     ptrdiff_t valid = 0;
-    moe_status status = moe_gram_copy(g->G, d, g->L, c->interrupt);
+    moe_status status = moe_gram_columns(c->X + g->rows * d, n - g->rows, d, g->G, c->interrupt);
+    if (status != MOE_OK)
+        return status;
+    g->rows = n;
+    const double norm = moe_grow_norm(g->G, d, 0, d, g->sums);
+    status = moe_gram_copy(g->G, d, g->L, c->interrupt);
     if (status == MOE_OK)
         status = moe_cholesky(MOE_DOUBLE, g->L, d, &valid, c->interrupt);
     if (status != MOE_OK)
         return status;
-    if (valid < d || !moderate)
+    if (valid < d || !moe_gram_is_moderate(norm, c->y, n, 1))
         return fit_orthogonally(c, index, g->work);
     if (!is_safe(g, norm)) {
         const double rcond = moe_gram_rcond(g->L, d, d, norm, g->work);
@@ -190,7 +208,9 @@ static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g, doubl
         g->inverse_norm = 1.0 / (rcond * norm);
     }
     memcpy(coef, g->projection, (size_t)d * sizeof *coef);
-    return moe_solve_columns(c->X, c->y, c->sizes[index], d, 1, g->L, coef, g->work, c->interrupt);
+    status = moe_solve_columns(c->X, c->y, n, d, 1, g->L, coef, g->work, c->interrupt);
+    g->in_single = d >= SINGLE_PRECISION_PAYS && n >= g->hard_below;
+    return status != MOE_OK || !g->in_single ? status : moe_single_begin(&g->single, g->G, c->interrupt);
 }
 
 /* Sizes first .. n_sizes-1, all of them above d. */
@@ -198,24 +218,18 @@ static moe_status fit_tall(const curve *c, ptrdiff_t first, ptrdiff_t n_sizes, d
 {
     const ptrdiff_t d = c->d;
     grown g = split(workspace, d);
-    ptrdiff_t seen = 0;
     moe_status status = moe_gram_clear(g.G, d, c->interrupt);
     memset(g.projection, 0, (size_t)d * sizeof *g.projection);
     for (ptrdiff_t i = first; i < n_sizes && status == MOE_OK; i++) {
-        const ptrdiff_t n = c->sizes[i];
+        const ptrdiff_t new_rows = c->sizes[i] - g.seen;
         int done = 0;
-        status = moe_gram_columns(c->X + seen * d, n - seen, d, g.G, c->interrupt);
-        if (status == MOE_OK)
-            status = moe_project(c->X + seen * d, c->y + seen, n - seen, d, 1, g.projection, c->interrupt);
-        if (status != MOE_OK)
-            break;
-        seen = n;
-        const double norm = moe_grow_norm(g.G, d, 0, d, g.sums);
-        const int moderate = moe_gram_is_moderate(norm, c->y, n, 1);
-        if (d >= SINGLE_PRECISION_PAYS && moderate && is_safe(&g, norm))
-            status = fit_in_single(c, i, &g, &done);
+        status = moe_project(c->X + g.seen * d, c->y + g.seen, new_rows, d, 1, g.projection, c->interrupt);
+        g.seen = c->sizes[i];
+        if (status == MOE_OK && g.in_single)
+            status = fit_in_single(c, i, &g, new_rows, &done);
+        g.in_single = done;
         if (status == MOE_OK && !done)
-            status = fit_in_double(c, i, &g, norm, moderate);
+            status = fit_in_double(c, i, &g);
     }
     return status;
 }

@@ -59,6 +59,8 @@ typedef struct {
     void (*solve_comparison)(const double *L, ptrdiff_t width, ptrdiff_t s, double *b);
     /* out[i] = x[i] factor scale[i] */
     void (*scale_to_single)(const double *x, ptrdiff_t count, double factor, const double *scale, float *out);
+    /* sums[i] += |h[i]| weight; returns sum_i |h[i]| weights[i] */
+    double (*add_absolute_single)(const float *h, ptrdiff_t count, float weight, const float *weights, float *sums);
     double (*sum_of_squares)(const double *x, ptrdiff_t count);
     /* squares[r] = |X_r T|^2, T upper triangular with rows of `width` doubles, see simd/whiten.h */
     void (*whitened_squares)(const double *X, ptrdiff_t n, ptrdiff_t ld, const double *T, ptrdiff_t m, ptrdiff_t width,
@@ -141,16 +143,28 @@ moe_status moe_narrow(const moe_part *part, double required, double *coef, doubl
  * is never */
 double moe_required_rcond(moe_method method, double rcond);
 
-/* ---- conjugate.c ---- solves with a Gram matrix whose factor, perhaps of an earlier one, is in single precision */
-size_t moe_conjugate_workspace(ptrdiff_t d);
-/* Factors G; `usable` is 0 where single precision does not suffice. */
-moe_status moe_conjugate_factor(const double *G /* d x d */, ptrdiff_t d, int *usable, double *workspace,
-                                const moe_interrupt *interrupt);
-/* x += G^-1 b, to a relative error `tolerance` in the norm of G; 0 if `most` iterations did not get there. `energy`:
- * the square of that norm of what was added, as the factor sees it. */
-moe_status moe_conjugate_solve(const double *G /* d x d */, ptrdiff_t d, const double *b, double tolerance,
-                               ptrdiff_t most, double *x, double *energy, int *converged, double *workspace,
-                               const moe_interrupt *interrupt);
+/* ---- single.c ---- a Gram matrix and its factor in single precision */
+typedef struct {
+    ptrdiff_t d;
+    double *scale;                /* d: what brings the diagonal to 1 */
+    float *H, *L;                 /* d x d, lower triangles */
+    float *half, *weights, *sums; /* d each */
+    float *rows;
+} moe_single;
+
+size_t moe_single_workspace(ptrdiff_t d);
+moe_single moe_single_split(double *workspace, ptrdiff_t d);
+/* Begins with that of G. */
+moe_status moe_single_begin(const moe_single *g, const double *G /* d x d */, const moe_interrupt *interrupt);
+/* Adds that of some rows. */
+moe_status moe_single_add(const moe_single *g, const double *X /* n x d */, ptrdiff_t n,
+                          const moe_interrupt *interrupt);
+/* The 1-norm of what it stands for. */
+double moe_single_norm(const moe_single *g);
+/* `usable` is 0 where single precision does not suffice. */
+moe_status moe_single_factor(const moe_single *g, int *usable, const moe_interrupt *interrupt);
+/* z = (X'X)^-1 r, about. */
+void moe_single_solve(const moe_single *g, const double *r /* d */, double *z /* d */);
 
 /* ---- tridiagonal.c ---- v <- Q'v, or Q v if not `forth` */
 moe_status moe_rotate(const double *reflectors /* s x s */, const double *scales /* s */, ptrdiff_t s, int forth,

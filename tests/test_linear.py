@@ -376,16 +376,29 @@ def test_learning_curve_of_many_columns_with_deficient_prefixes():
         assert relative_error(coef, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-8
 
 
-@pytest.mark.parametrize("scale", [1.0, 10.0, 1e3])
-def test_learning_curve_of_many_columns_where_a_factor_serves_later_sizes(scale):
-    """Sizes so near to each other that a factor of one is good enough for the next, were the next rows only like it."""
+@pytest.mark.parametrize("scale", [1e-45, 1e-25, 1.0, 1e2, 1e25, 1e45])
+def test_learning_curve_of_many_columns_whose_rows_change(scale):
+    """Single precision is scaled by the first rows; others may leave its range, or spoil the condition."""
     rng = np.random.default_rng(9)
-    n, d = 4000, 400
+    n, d = 1200, 200
     X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
-    X[-70:, ::2] *= scale
-    sizes = [1000, n - 200, n - 135, n - 70, n]
+    X[600:, ::2] *= scale
+    sizes = [240, 400, 600, 601, 700, 900, n]
     for size, row in zip(sizes, mn.learning_curve(X, y, sizes)):
-        assert relative_error(row, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-11
+        assert relative_error(row, mn.lstsq(X[:size], y[:size], method="orthogonal").coef) < 1e-11
+
+
+@pytest.mark.parametrize("condition", [10, 100, 300])
+def test_learning_curve_of_many_columns_that_becomes_well_conditioned(condition):
+    """Just above n = d single precision does not suffice; with more rows it does."""
+    rng = np.random.default_rng(10)
+    n, d = 1600, 200
+    X = rng.standard_normal((n, d)) * np.geomspace(1, 1 / condition, d)
+    y = X @ rng.standard_normal(d) + 0.1 * rng.standard_normal(n)
+    sizes = [*range(201, 260, 7), *range(300, n + 1, 100)]
+    for size, row in zip(sizes, mn.learning_curve(X, y, sizes)):
+        expected = np.linalg.lstsq(X[:size], y[:size])[0]
+        assert relative_error(row, expected) < 100 * EPS * np.linalg.cond(X[:size]) ** 1.5 + 1e-12
 
 
 def test_learning_curve_of_many_columns_and_no_response():
