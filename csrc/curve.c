@@ -132,8 +132,8 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     return status;
 }
 
-/* From 0 on by steps of  coef -= M^-1 gradient, where M is X'X in single precision and the gradient is that of the rows.
- * Each step shrinks the error, in the norm of M, by the same factor or so: what is left is known before it is computed.
+/* From 0 on by steps of  coef -= M^-1 gradient  with M for X'X in single precision and the gradient from the rows. Each
+ * step shrinks the error, in the norm of M, by the same factor or so: what is left is known before it is computed.
  * `done` is 0 where the steps shrink too slowly. */
 static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
 {
