@@ -23,7 +23,6 @@
 #define blas_dsyrk MOE_BLAS(cblas_dsyrk)
 #define blas_dsyr2k MOE_BLAS(cblas_dsyr2k)
 #define blas_dtrsm MOE_BLAS(cblas_dtrsm)
-#define blas_dsymv MOE_BLAS(cblas_dsymv)
 #define blas_ddot MOE_BLAS(cblas_ddot)
 #define blas_dtrsv MOE_BLAS(cblas_dtrsv)
 #define blas_strsv MOE_BLAS(cblas_strsv)

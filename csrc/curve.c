@@ -17,6 +17,8 @@
 
 enum {
     SINGLE_PRECISION_PAYS = 192, /* columns from which on it does */
+    COLUMNS_AN_UPDATE = 40,      /* of a factor, by a row: d/40 of them take as long as a new one */
+    MOST_UPDATES = 100,          /* each adds its rounding */
     MOST_STEPS = 8,              /* of refinement; more would take longer than double precision */
 };
 
@@ -38,8 +40,10 @@ typedef struct {
     double *work;                /* for the solves and the orthogonal fit */
     ptrdiff_t rows, seen;        /* rows that are in G, and in the projection */
     int in_single;               /* whether `single` has seen the same rows as the projection */
+    ptrdiff_t factored, updates; /* rows in its factor, 0 without one, and how many of them came one by one */
     ptrdiff_t hard_below;        /* rows: with fewer, single precision did not suffice */
     double inverse_norm;         /* an upper bound for the norm of G^-1, but for estimation; infinite without one */
+    ptrdiff_t estimated;         /* rows that were seen then */
 } grown;
 
 /* Whether the bound at hand shows that the normal equations may be used. */
@@ -132,14 +136,15 @@ static moe_status fit_wide(const curve *c, ptrdiff_t count, ptrdiff_t largest, d
     return status;
 }
 
-/* From 0 on by steps of  coef -= M^-1 gradient  with M for X'X in single precision and the gradient from the rows. Each
- * step shrinks the error, in the norm of M, by the same factor or so: what is left is known before it is computed.
- * `done` is 0 where the steps shrink too slowly. */
-static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
+/* From 0 on by steps of  coef -= M^-1 gradient  with M for X'X in single precision and the gradient from the rows. A
+ * step leaves at most about `rate` of the error, in the norm of M: the largest share seen so far, but no less than what
+ * rounding in single precision can cause, as a direction that the first steps hardly touch may shrink more slowly than
+ * they do. `done` is 0 where the steps shrink too slowly. */
+static moe_status refine(const curve *c, ptrdiff_t index, grown *g, double condition, int *done)
 {
-    const double SLOW = 0.02, ACCURACY = 1e-14, ROUNDING = 1e-11;
+    const double SLOW = 0.02, ACCURACY = 1e-12;
     const ptrdiff_t d = c->d;
-    double *coef = c->coef + index * d, first = 0.0, before = INFINITY, residual2;
+    double *coef = c->coef + index * d, first = 0.0, before = INFINITY, rate = FLT_EPSILON * condition, residual2;
     moe_status status = MOE_OK;
     memset(coef, 0, (size_t)d * sizeof *coef);
     for (ptrdiff_t j = 0; j < d; j++)
@@ -147,7 +152,8 @@ static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
     *done = 0;
     for (int step = 0; step < MOST_STEPS && status == MOE_OK; step++) {
         double energy = 0.0;
-        moe_single_solve(&g->single, g->gradient, g->z);
+        memcpy(g->z, g->gradient, (size_t)d * sizeof *g->z);
+        moe_single_solve(&g->single, g->z);
         for (ptrdiff_t j = 0; j < d; j++) {
             energy += g->z[j] * g->gradient[j];
             coef[j] -= g->z[j];
@@ -155,7 +161,8 @@ static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
         const double length = sqrt(energy), shrunk = length / before;
         if (step == 0)
             first = length;
-        *done = length <= ROUNDING * first || (step > 0 && length * shrunk <= ACCURACY * first);
+        rate = fmax(rate, shrunk);
+        *done = length * rate * sqrt(condition) <= ACCURACY * first;
         if (*done || !(shrunk <= SLOW))
             break;
         before = length;
@@ -164,11 +171,39 @@ static moe_status refine(const curve *c, ptrdiff_t index, grown *g, int *done)
     return status;
 }
 
-/* Adds the rows to the Gram matrix in single precision and solves with it. `done` is 0 where it does not suffice. */
-static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, ptrdiff_t new_rows, int *done)
+/* Brings the factor in single precision up to date. */
+static moe_status factor_single(const curve *c, ptrdiff_t n, grown *g, int *usable)
+{
+    const ptrdiff_t new_rows = n - g->factored;
+    const int few = g->factored > 0 && new_rows <= c->d / COLUMNS_AN_UPDATE && g->updates + new_rows <= MOST_UPDATES;
+    const ptrdiff_t factored = g->factored;
+    *usable = 1;
+    g->factored = n;
+    g->updates = few ? g->updates + new_rows : 0;
+    return few ? moe_single_update(&g->single, c->X + factored * c->d, new_rows, c->interrupt)
+               : moe_single_factor(&g->single, usable, c->interrupt);
+}
+
+/* `done` is 0 where single precision does not suffice. */
+static moe_status solve_in_single(const curve *c, ptrdiff_t index, grown *g, double norm, int *done)
 {
     const ptrdiff_t n = c->sizes[index];
     int usable;
+    moe_status status = factor_single(c, n, g, &usable);
+    *done = 0;
+    if (status != MOE_OK || !usable)
+        return status;
+    if (n - c->d >= 2 * (g->estimated - c->d)) { /* so many more rows make the bound a better one, which saves steps */
+        g->inverse_norm = moe_inverse_norm(moe_single_solve, &g->single, c->d, g->work);
+        g->estimated = n;
+    }
+    return refine(c, index, g, norm * g->inverse_norm, done);
+}
+
+/* Adds the rows to the Gram matrix in single precision and solves with it, as long as that suffices. */
+static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, ptrdiff_t new_rows, int *done)
+{
+    const ptrdiff_t n = c->sizes[index];
     moe_status status = moe_single_add(&g->single, c->X + (n - new_rows) * c->d, new_rows, c->interrupt);
     *done = 0;
     if (status != MOE_OK)
@@ -176,9 +211,11 @@ static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, ptrdi
     const double norm = moe_single_norm(&g->single);
     if (!moe_gram_is_moderate(norm, c->y, n, 1) || !is_safe(g, norm))
         return MOE_OK;
-    status = moe_single_factor(&g->single, &usable, c->interrupt);
-    if (status == MOE_OK && usable)
-        status = refine(c, index, g, done);
+    status = solve_in_single(c, index, g, norm, done);
+    if (status == MOE_OK && !*done && g->updates > 0) { /* their rounding may be the cause */
+        g->factored = 0;
+        status = solve_in_single(c, index, g, norm, done);
+    }
     if (!*done) /* more rows make it easier, by how far they are more than the columns */
         g->hard_below = n + (n - c->d);
     return status;
@@ -206,10 +243,12 @@ static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g)
         if (rcond < MOE_GRAM_WELL_CONDITIONED)
             return fit_orthogonally(c, index, g->work);
         g->inverse_norm = 1.0 / (rcond * norm);
+        g->estimated = n;
     }
     memcpy(coef, g->projection, (size_t)d * sizeof *coef);
     status = moe_solve_columns(c->X, c->y, n, d, 1, g->L, coef, g->work, c->interrupt);
     g->in_single = d >= SINGLE_PRECISION_PAYS && n >= g->hard_below;
+    g->factored = 0;
     return status != MOE_OK || !g->in_single ? status : moe_single_begin(&g->single, g->G, c->interrupt);
 }
 

@@ -162,30 +162,30 @@ void moe_gram_solve(const double *L, ptrdiff_t s, ptrdiff_t ld, double *b)
     }
 }
 
-/* Hager's estimate of the 1-norm of a symmetric matrix A, here (LL')^-1, from a few products, with Higham's safeguard
+/* Hager's estimate of the 1-norm of a symmetric matrix A, here an inverse, from a few products, with Higham's safeguard
  * (Accuracy and Stability of Numerical Algorithms, section 15.3): climb from x to the column where |A sign(Ax)| is
  * largest, as long as that helps; then try a vector of alternating signs. */
-double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace)
+double moe_inverse_norm(moe_solver solve, const void *matrix, ptrdiff_t s, double *workspace)
 {
     enum { MOST_CLIMBS = 5 };
-    double *x = workspace, *sign = x + s, inverse_norm = 0.0;
+    double *x = workspace, *sign = x + s, inverse_norm = 0.0, alternating = 0.0;
     ptrdiff_t column = -1;
     for (ptrdiff_t i = 0; i < s; i++)
         x[i] = 1.0 / (double)s;
     for (int climb = 0; climb < MOST_CLIMBS; climb++) {
         double sum = 0.0;
         ptrdiff_t steepest = 0;
-        moe_gram_solve(L, s, ld, x);
+        solve(matrix, x);
         for (ptrdiff_t i = 0; i < s; i++)
             sum += fabs(x[i]);
         if (sum <= inverse_norm)
             break;
         if (!isfinite(sum)) /* overflow: as good as singular */
-            return 0.0;
+            return INFINITY;
         inverse_norm = sum;
         for (ptrdiff_t i = 0; i < s; i++)
             sign[i] = x[i] < 0.0 ? -1.0 : 1.0;
-        moe_gram_solve(L, s, ld, sign);
+        solve(matrix, sign);
         for (ptrdiff_t i = 1; i < s; i++)
             steepest = fabs(sign[i]) > fabs(sign[steepest]) ? i : steepest;
         if (steepest == column)
@@ -196,14 +196,28 @@ double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, d
     }
     for (ptrdiff_t i = 0; i < s; i++)
         x[i] = (i % 2 ? -1.0 : 1.0) * (1.0 + (double)i / (double)moe_max(1, s - 1));
-    moe_gram_solve(L, s, ld, x);
-    double alternating = 0.0;
+    solve(matrix, x);
     for (ptrdiff_t i = 0; i < s; i++)
         alternating += fabs(x[i]);
-    if (!isfinite(alternating))
-        return 0.0;
-    inverse_norm = fmax(inverse_norm, 2.0 * alternating / (3.0 * (double)s));
-    return fmin(1.0, 1.0 / (norm * inverse_norm));
+    return isfinite(alternating) ? fmax(inverse_norm, 2.0 * alternating / (3.0 * (double)s)) : INFINITY;
+}
+
+typedef struct {
+    const double *L;
+    ptrdiff_t s, ld;
+} factor;
+
+static void solve_with_factor(const void *matrix, double *x)
+{
+    const factor *f = matrix;
+    moe_gram_solve(f->L, f->s, f->ld, x);
+}
+
+double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace)
+{
+    const factor f = {L, s, ld};
+    const double rcond = 1.0 / (norm * moe_inverse_norm(solve_with_factor, &f, s, workspace));
+    return rcond <= 1.0 ? rcond : rcond == rcond ? 1.0 : 0.0; /* 0 for NaN */
 }
 
 /* |(LL')^-1| <= C^-T C^-1, C the comparison matrix of L, so one solve with it bounds the norm. The bound grows fast

@@ -61,6 +61,8 @@ typedef struct {
     void (*scale_to_single)(const double *x, ptrdiff_t count, double factor, const double *scale, float *out);
     /* sums[i] += |h[i]| weight; returns sum_i |h[i]| weights[i] */
     double (*add_absolute_single)(const float *h, ptrdiff_t count, float weight, const float *weights, float *sums);
+    /* l <- (l + s x) / c, then x <- c x - s l */
+    void (*rotate_single)(float *l, float *x, ptrdiff_t count, float c, float s);
     double (*sum_of_squares)(const double *x, ptrdiff_t count);
     /* squares[r] = |X_r T|^2, T upper triangular with rows of `width` doubles, see simd/whiten.h */
     void (*whitened_squares)(const double *X, ptrdiff_t n, ptrdiff_t ld, const double *T, ptrdiff_t m, ptrdiff_t width,
@@ -104,9 +106,12 @@ moe_status moe_cholesky(moe_precision precision, void *G /* floats or doubles, s
 int moe_gram_is_moderate(double norm, const double *Y /* n x m */, ptrdiff_t n, ptrdiff_t m);
 /* b <- (LL')^-1 b, L the leading s x s block. */
 void moe_gram_solve(const double *L, ptrdiff_t s, ptrdiff_t ld, double *b);
+/* An estimate of the 1-norm of A^-1, A symmetric and s x s, from solves x <- A^-1 x; infinite where one overflows. */
+typedef void (*moe_solver)(const void *matrix, double *x);
+double moe_inverse_norm(moe_solver solve, const void *matrix, ptrdiff_t s, double *workspace /* 2 s */);
 /* An estimate of the reciprocal condition (1-norm) of LL', whose norm is given. */
 double moe_gram_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double *workspace /* 2 s */);
-/* Whether that is at least `least`. */
+/* Whether the reciprocal condition is at least `least`. */
 int moe_gram_has_rcond(const double *L, ptrdiff_t s, ptrdiff_t ld, double norm, double least,
                        double *workspace /* 2 s */);
 /* coef = (X'X)^-1 X'Y or X'(XX')^-1 Y, with one step of iterative refinement. */
@@ -134,8 +139,8 @@ typedef struct {
 /* Columns of the packed Z = [X y 0]. */
 ptrdiff_t moe_narrow_width(ptrdiff_t d);
 size_t moe_narrow_workspace(ptrdiff_t n, ptrdiff_t d);
-/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`. The caller has
- * just checked for an interrupt. */
+/* MOE_ILL_CONDITIONED where the reciprocal condition of X'X is below `required`.
+ * The caller has just checked for an interrupt. */
 moe_status moe_narrow(const moe_part *part, double required, double *coef, double *workspace,
                       const moe_interrupt *interrupt);
 
@@ -163,8 +168,11 @@ moe_status moe_single_add(const moe_single *g, const double *X /* n x d */, ptrd
 double moe_single_norm(const moe_single *g);
 /* `usable` is 0 where single precision does not suffice. */
 moe_status moe_single_factor(const moe_single *g, int *usable, const moe_interrupt *interrupt);
-/* z = (X'X)^-1 r, about. */
-void moe_single_solve(const moe_single *g, const double *r /* d */, double *z /* d */);
+/* Adds rows to the factor, one by one: for few it is faster than a new one. */
+moe_status moe_single_update(const moe_single *g, const double *X /* n x d */, ptrdiff_t n,
+                             const moe_interrupt *interrupt);
+/* x <- (X'X)^-1 x, about. */
+void moe_single_solve(const void *single, double *x /* d */);
 
 /* ---- tridiagonal.c ---- v <- Q'v, or Q v if not `forth` */
 moe_status moe_rotate(const double *reflectors /* s x s */, const double *scales /* s */, ptrdiff_t s, int forth,

@@ -27,7 +27,7 @@ static moe_status pack(const moe_part *part, double *Z, double *y, double *G, co
 {
     const moe_unit *unit = moe_in_use();
     const ptrdiff_t d = part->d, width = moe_narrow_width(d);
-    const ptrdiff_t step = moe_step(STEP, width * width);
+    const ptrdiff_t step = moe_min(moe_step(STEP, width * width), moe_step(MOE_TOUCHED, width));
     memset(G, 0, (size_t)(width * width) * sizeof *G);
     for (ptrdiff_t row = 0; row < part->n; row += step) {
         const ptrdiff_t rows = moe_min(step, part->n - row);

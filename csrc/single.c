@@ -80,30 +80,53 @@ double moe_single_norm(const moe_single *g)
 
 moe_status moe_single_factor(const moe_single *g, int *usable, const moe_interrupt *interrupt)
 {
-    const ptrdiff_t d = g->d;
+    const ptrdiff_t d = g->d, check = moe_step(MOE_TOUCHED, d);
     ptrdiff_t valid = 0;
-    for (ptrdiff_t j = 0; j < d; j++)
+    for (ptrdiff_t j = 0; j < d; j++) {
+        if (j % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
         memcpy(g->L + j * d + j, g->H + j * d + j, (size_t)(d - j) * sizeof *g->L);
+    }
     const moe_status status = moe_cholesky(MOE_SINGLE, g->L, d, &valid, interrupt);
     *usable = valid == d;
     return status;
 }
 
-/* The vector is brought to unit size: single precision has little range. */
-void moe_single_solve(const moe_single *g, const double *r, double *z)
+/* LL' + xx' = L_1 L_1' + x_1 x_1' where column j of L_1 is the new one and x_1 has a zero there: a rotation each. */
+moe_status moe_single_update(const moe_single *g, const double *X, ptrdiff_t n, const moe_interrupt *interrupt)
 {
+    const ptrdiff_t d = g->d;
+    float *x = g->rows;
+    for (ptrdiff_t row = 0; row < n; row++) {
+        if (moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        moe_in_use()->scale_to_single(X + row * d, d, 1.0, g->scale, x);
+        for (ptrdiff_t j = 0; j < d; j++) {
+            float *column = g->L + j * d;
+            const float before = column[j];
+            column[j] = sqrtf(before * before + x[j] * x[j]);
+            moe_in_use()->rotate_single(column + j + 1, x + j + 1, d - j - 1, column[j] / before, x[j] / before);
+        }
+    }
+    return MOE_OK;
+}
+
+/* The vector is brought to unit size: single precision has little range. */
+void moe_single_solve(const void *single, double *x)
+{
+    const moe_single *g = single;
     const ptrdiff_t d = g->d;
     double largest = 0.0;
     for (ptrdiff_t i = 0; i < d; i++) {
-        z[i] = g->scale[i] * r[i];
-        largest = fmax(largest, fabs(z[i]));
+        x[i] *= g->scale[i];
+        largest = fmax(largest, fabs(x[i]));
     }
     if (largest == 0.0)
         return;
     for (ptrdiff_t i = 0; i < d; i++)
-        g->half[i] = (float)(z[i] / largest);
+        g->half[i] = (float)(x[i] / largest);
     blas_strsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)d, g->L, (int)d, g->half, 1);
     blas_strsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)d, g->L, (int)d, g->half, 1);
     for (ptrdiff_t i = 0; i < d; i++)
-        z[i] = largest * g->scale[i] * g->half[i];
+        x[i] = largest * g->scale[i] * g->half[i];
 }

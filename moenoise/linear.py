@@ -188,7 +188,7 @@ def block_lstsq(X, y, expert, block_sizes, *, rcond=None, method="auto"):
 
 
 def _explained(refused, X, expert, block_sizes):
-    """The error that says exactly what the core refused. Before the fits these checks would cost more than small fits."""
+    """The error that says exactly what the core refused; checked before, it would cost more than small fits do."""
     try:
         _validation.as_block_sizes(block_sizes, X.shape[1])
         _validation.as_expert(expert, len(X), len(block_sizes))
@@ -249,7 +249,8 @@ def block_learning_curve(X, y, expert, block_sizes, sizes):
     Parameters
     ----------
     X : array-like (n, d)
-        What no expert reads, entries outside their rows' own blocks, may be anything, NaN included.
+        What no expert reads, entries outside their rows' own blocks and rows from the last size on, may be anything,
+        NaN included.
     y : array-like (n,)
     expert : array-like (n,) of int
         The expert of each row, 0 to k - 1.

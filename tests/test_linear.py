@@ -401,6 +401,32 @@ def test_learning_curve_of_many_columns_that_becomes_well_conditioned(condition)
         assert relative_error(row, expected) < 100 * EPS * np.linalg.cond(X[:size]) ** 1.5 + 1e-12
 
 
+@pytest.mark.parametrize("step", [1, 3, 20])
+def test_learning_curve_of_many_columns_at_close_sizes(step):
+    rng = np.random.default_rng(13)
+    n, d = 460, 200
+    X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+    sizes = np.arange(250, n + 1, step)
+    curve = mn.learning_curve(X, y, sizes)
+    for size, row in list(zip(sizes, curve))[:: 20 // step]:
+        assert relative_error(row, np.linalg.lstsq(X[:size], y[:size])[0]) < 1e-12
+
+
+@pytest.mark.parametrize("share", [1e-5, 1e-3, 0.03, 1.0])
+def test_learning_curve_finds_what_nearly_equal_columns_hide(share):
+    """The error along what tells two columns apart shrinks slowly, and shows late where y has little of it."""
+    rng = np.random.default_rng(1)
+    n, d = 2200, 200
+    X = rng.standard_normal((n, d))
+    X[:, 1] = X[:, 0] + 0.0042 * X[:, 1]
+    between = np.linalg.svd(X)[2][-1]
+    coef = rng.standard_normal(d)
+    coef -= between * (between @ coef)
+    coef = coef / np.linalg.norm(coef) + share * between
+    for row in mn.learning_curve(X, X @ coef, [1500, 1501, 1502, 1510, 1600, n]):
+        assert relative_error(row, coef) < 1e-12
+
+
 def test_learning_curve_of_many_columns_and_no_response():
     X = np.random.default_rng(23).standard_normal((500, MANY_COLUMNS))
     assert not mn.learning_curve(X, np.zeros(500), [100, 300, 400, 500]).any()

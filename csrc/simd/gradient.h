@@ -2,7 +2,8 @@
 #include "products.h"
 
 /* A few rows at a time:  r = X_p b - y_p  while they stream in, then  gradient += X_p' r  while they are in the cache.
- * Half of the next rows are fetched during the first step, half during the second, so that memory never rests. */
+ * Half of the next rows are fetched during the first step, half during the second, so that memory never rests. Behind
+ * the last rows nothing is read: a prefetch does not fail. */
 
 enum {
     FAR = 1 << 17,  /* doubles from which on X is not in the second-level cache anyway */

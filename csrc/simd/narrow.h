@@ -98,8 +98,8 @@ static inline void add_multiple(ptrdiff_t count, double factor, const double *y,
         x[i] += factor * y[i];
 }
 
-/* Overwrites the first `columns` columns of G by those of its Cholesky factor; returns how many it could. The row below
- * them, `width` being more, comes out solved with the factor: b' becomes (L^-1 b)'. */
+/* Overwrites the first `columns` columns of G by those of its Cholesky factor; returns how many it could. A row below
+ * them comes out solved with the factor: b' becomes (L^-1 b)'. */
 static ptrdiff_t factor_columns(double *G, ptrdiff_t width, ptrdiff_t columns)
 {
     for (ptrdiff_t begin = 0; begin < columns; begin += TILE_ROWS) {

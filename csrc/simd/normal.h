@@ -169,7 +169,7 @@ static inline __attribute__((always_inline)) void normal_tile(const int vectors,
         cosine[i] *= with_sign;
         sine[i] *= with_sign;
     }
-    if (scale != 1.0)
+    if (scale != 1.0) /* which would change no bit */
         for (int i = 0; i < vectors; i++) {
             cosine[i] *= scale;
             sine[i] *= scale;

@@ -18,10 +18,10 @@ enum { PHILOX_ROUNDS = 10 };
  * one alone would wait for its own results most of the time. */
 enum {
     DRAWS_TILE = 8,
-    DRAWS_REST = 2, /* as long as half a tile holds what is left */
+    DRAWS_REST = 2, /* the same for the rest of a draw, up to half a tile of blocks */
 };
 
-/* Before a loop over steps: where none is left, a tile's vectors stay in registers from step to step. */
+/* Before a loop over steps: fully unrolled, it leaves a tile's vectors in registers from step to step. */
 #define UNROLLED _Pragma("GCC unroll 16")
 
 static const uint64_t PHILOX_FACTORS[2] = {0xD2511F53u, 0xCD9E8D57u}, LOW_HALF = 0xFFFFFFFFu;

@@ -1,4 +1,4 @@
-/* Brings doubles to unit scale and single precision, and sums single-precision columns. */
+/* Brings doubles to unit scale and single precision, and does sums and rotations there. */
 #include "lanes.h"
 
 /* out[i] = x[i] factor scale[i], which the compiler turns into vectors by itself. */
@@ -7,6 +7,16 @@ static void scale_to_single(const double *restrict x, ptrdiff_t count, double fa
 {
     for (ptrdiff_t i = 0; i < count; i++)
         out[i] = (float)(x[i] * factor * scale[i]);
+}
+
+/* l <- (l + s x) / c, then x <- c x - s l: a column of a factor and a row that is added to what it is a factor of. */
+static void rotate_single(float *restrict l, float *restrict x, ptrdiff_t count, float c, float s)
+{
+    const float reciprocal = 1.0f / c;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        l[i] = (l[i] + s * x[i]) * reciprocal;
+        x[i] = c * x[i] - s * l[i];
+    }
 }
 
 /* sums[i] += |h[i]| weight; returns sum_i |h[i]| weights[i]. */

@@ -40,6 +40,7 @@ const moe_unit TABLE(MOE_UNIT) = {
     .solve_comparison = solve_comparison,
     .scale_to_single = scale_to_single,
     .add_absolute_single = add_absolute_single,
+    .rotate_single = rotate_single,
     .sum_of_squares = sum_of_squares,
     .whitened_squares = whitened_squares,
     .softmax = softmax,
