@@ -1,5 +1,6 @@
 """What a row declares, and how any row is measured."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +12,26 @@ from .timing import interleave, ratio, summary
 
 
 class Effort(NamedTuple):
-    """How often a side is run: for about `seconds`, but within the two limits."""
+    """How many turns a side has: for about `seconds`, but within the two limits; each of `turn` seconds or more."""
 
     seconds: float
     least: int
     most: int
+    turn: float = 0.005
 
     def repeats(self, first, least=None):
-        """For a side whose first run took `first` seconds."""
-        return min(self.most, max(least or self.least, int(self.seconds / first)))
+        """Turns of a side whose first run took `first` seconds."""
+        return min(self.most, max(least or self.least, int(self.seconds / max(first, self.turn))))
+
+    def calls(self, first):
+        """How often such a side is called in a turn."""
+        return math.ceil(self.turn / first)
 
 
 FULL, QUICK = Effort(2.0, 3, 51), Effort(0.3, 2, 11)
+
+WARM_UP = 0.1
+"""Seconds that loading code and finding memory for the first time may take."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,13 @@ def measure(row, effort, judged=True):
 
     With ``judged=False`` goals are left out: they are of the full sizes.
     """
-    differences, repeats = _check(row, effort)
+    differences, first, least = _check(row)
     sides = [row.ours, *(rival.run for rival in row.rivals)]
     floor_runs = () if row.floor is None else row.floor.runs
-    repeats += [effort.repeats(_timed(run)[1]) for run in floor_runs]
-    seconds = interleave([*sides, *floor_runs], repeats)
+    first += [_warmed(run)[1] for run in floor_runs]
+    least += [None] * len(floor_runs)
+    seconds = interleave([*sides, *floor_runs], [effort.repeats(*side) for side in zip(first, least)],
+                         [effort.calls(side) for side in first])
     ours, at_floor = seconds[0], seconds[len(sides):]
     rivals = [_against(rival, rival.times * theirs, ours, difference, judged)
               for rival, theirs, difference in zip(row.rivals, seconds[1:], differences)]
@@ -109,12 +120,12 @@ def measure(row, effort, judged=True):
             "floor": _floor(row.floor, at_floor, ours, judged)}
 
 
-def _check(row, effort):
-    """Each rival's difference from us, and how often each side is to be run; the first run warms up."""
-    result, first = _timed(row.ours)
-    differences, repeats = [], [effort.repeats(first)]
+def _check(row):
+    """Each rival's difference from us, and all sides' first seconds and least turns; the first run warms up."""
+    result, seconds = _warmed(row.ours)
+    differences, first, least = [], [seconds], [None]
     for rival in row.rivals:
-        theirs, first = _timed(rival.run)
+        theirs, seconds = _warmed(rival.run)
         if rival.check is not None:
             theirs = rival.check()
         difference = row.difference(result, theirs)
@@ -123,8 +134,15 @@ def _check(row, effort):
             raise Disagreement(f"{row.work}, {row.setting}: {row.name} and {rival.name} differ by {difference:.2g} "
                                f"where {tolerance:g} is allowed, so their times cannot be compared")
         differences.append(difference)
-        repeats.append(effort.repeats(first, rival.least))
-    return differences, repeats
+        first.append(seconds)
+        least.append(rival.least)
+    return differences, first, least
+
+
+def _warmed(run):
+    """The result and the seconds of a run; not of the very first one where that is short, and its warm-up is not."""
+    result, seconds = _timed(run)
+    return _timed(run) if seconds < WARM_UP else (result, seconds)
 
 
 def _timed(run):

@@ -2,6 +2,8 @@
 
 import re
 
+from .row import FULL
+
 BUSY = 0.5
 """From this load on, before the run begins, other work may have slowed down some of the runs."""
 
@@ -21,9 +23,10 @@ def text(results):
 
 def how_to_read(quick):
     return ("All on one thread, unless it says otherwise. Medians of runs in turn, after a check that all sides "
-            "compute the same; in brackets a 95 % bootstrap interval of the ratio. The *floor* is the time that this "
-            "hardware needs at least, *of the limit* its share of ours. A *replicate* is a draw, the dense and the "
-            "experts' learning curves of it, and their exact risks." +
+            f"compute the same; what takes less than {FULL.turn * 1000:g} ms is called several times a turn, as by a "
+            "loop. In brackets a 95 % bootstrap interval of the ratio. The *floor* is the time that this hardware "
+            "needs at least, *of the limit* its share of ours. A *replicate* is a draw, the dense and the experts' "
+            "learning curves of it, and their exact risks." +
             " **Small sizes, for a quick look: no goal applies.**" * quick)
 
 

@@ -8,7 +8,7 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
-def interleave(sides, repeats, clock=time.perf_counter):
+def interleave(sides, repeats, calls=None, clock=time.perf_counter):
     """Seconds of each side, run in turn: A B C, A B C, ...
 
     Whatever else the machine does meanwhile then meets all sides alike. A side with fewer repeats than another sits
@@ -18,7 +18,11 @@ def interleave(sides, repeats, clock=time.perf_counter):
     ----------
     sides : list of callables
     repeats : list of int
-        How often each of them is run.
+        How many turns each of them has.
+    calls : list of int, optional
+        How often each is called in one of its turns, whose seconds are then of one call. Default: once. What is short
+        has to be called several times: one call alone would mostly fetch its code and data back into the caches from
+        which the other sides have driven them, which no loop over it does.
     clock : callable, optional
 
     Returns
@@ -28,11 +32,12 @@ def interleave(sides, repeats, clock=time.perf_counter):
     rounds = max(repeats)
     seconds = [[] for _ in sides]
     for done in range(rounds):
-        for side, own, count in zip(sides, seconds, repeats):
+        for side, own, count, times in zip(sides, seconds, repeats, calls or [1] * len(sides)):
             if (done + 1) * count // rounds > done * count // rounds:
                 start = clock()
-                side()
-                own.append(clock() - start)
+                for _ in range(times):
+                    side()
+                own.append((clock() - start) / times)
     return [np.array(own) for own in seconds]
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))  # last, so that moenoise stays the installed one
 
 from benchmarks import __main__ as command_line  # noqa: E402
-from benchmarks import figure, growth, least_squares, row, suite, table, threads, timing  # noqa: E402
+from benchmarks import figure, growth, least_squares, profile, row, suite, table, threads, timing  # noqa: E402
 
 RESULTS = json.loads(command_line.RESULTS.read_text())
 ONCE = row.Effort(seconds=0.0, least=1, most=1)
@@ -43,6 +43,15 @@ def test_each_side_gets_its_own_seconds():
     np.testing.assert_array_equal(seconds, [[1, 1, 1], [5, 5, 5]])
 
 
+def test_a_turn_of_several_calls_counts_as_their_mean():
+    order = []
+    sides = [lambda: order.append("a"), lambda: order.append("b")]
+    ticks = itertools.accumulate([0, 6, 0, 5] * 2)
+    seconds = timing.interleave(sides, [2, 2], [3, 1], clock=lambda: next(ticks))
+    assert "".join(order) == "aaabaaab"
+    np.testing.assert_array_equal(seconds, [[2, 2], [5, 5]])
+
+
 def test_summary_is_median_and_quartiles():
     assert timing.summary([5.0, 1.0, 2.0, 3.0, 4.0]) == {"median": 3.0, "quartiles": [2.0, 4.0], "repeats": 5}
 
@@ -60,6 +69,7 @@ def test_effort_is_within_its_limits():
     effort = row.Effort(seconds=2.0, least=3, most=50)
     assert [effort.repeats(first) for first in (1e-6, 0.1, 10.0)] == [50, 20, 3]
     assert effort.repeats(10.0, least=1) == 1
+    assert [effort.calls(first) for first in (1e-3, 4e-3, 10.0)] == [5, 2, 1]
 
 
 def sleep(seconds, result):
@@ -215,3 +225,35 @@ def test_partial_and_quick_runs_leave_the_results_alone(tmp_path, monkeypatch, c
     assert table.section(measured) in (tmp_path / "README.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"README.md", "out", "results.json", "benchmarks.png"}
     assert "goals met" in capsys.readouterr().out
+
+
+def test_samples_are_counted_by_their_owner():
+    report = """
+# Samples: 20 of event 'cpu-clock'
+# Overhead,Samples,Shared Object
+ 40.00,8,libpython3.11.so.1.0
+ 25.00,5,_core.abi3.so
+ 20.00,4,libscipy_openblas-moenoise.so
+ 10.00,2,libscipy_openblas64_-32a4b2a6.so
+  5.00,1,[kernel.kallsyms]
+"""
+    seen = profile.by_owner(report)
+    assert seen == {"interpreter": 8, "core": 9, "others": 3}
+    seconds, shares = profile.shares(seen, {"interpreter": 3, "core": 0, "others": 4})
+    assert seconds == 14 / profile.FREQUENCY
+    assert shares == {"interpreter": 5 / 14, "core": 9 / 14, "others": 0.0}
+
+
+def test_samples_are_counted_by_function():
+    report = "# Overhead,Samples,Shared Object,Symbol\n60%,3,_core.abi3.so,[.] add_gram,-\n40%,2,libc.so.6,[.] copy,-\n"
+    assert profile.by_function(report) == {("_core.abi3.so", "add_gram"): 3, ("libc.so.6", "copy"): 2}
+
+
+def test_shares_of_an_unknown_claim_are_wrong_usage(capsys, monkeypatch):
+    monkeypatch.setattr(profile.environment, "prepare", lambda: None)
+    with pytest.raises(SystemExit, match="2"):
+        profile.main(["nonsense"])
+    assert "no claim is called 'nonsense'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        profile.main(["--row", "nonsense"])
+    assert "no row is called 'nonsense'" in capsys.readouterr().err
