@@ -6,9 +6,9 @@
 
 /* For n <= d:  X_n X_n' is the leading block of X_N X_N', N the largest such n, so one Cholesky factor L_N serves
  * every n by its leading block:  coef_n = X_n' (L_n L_n')^-1 y_n.
- * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, all but the
- * first are in single precision, and steps of refinement by exact gradients do the rest; elsewhere, and where these do
- * not converge, in double precision.
+ * For n > d:   X_n'X_n and X_n'y_n grow by the new rows. Where the columns are many enough for it to pay, the former is
+ * in single precision, and steps of refinement by exact gradients do the rest; elsewhere, and where these do not
+ * converge, in double precision.
  *
  * The eigenvalues of a leading block lie between those of the whole (Cauchy), and those of X_n'X_n only grow with n.
  * So one estimate of a condition number serves: that of X_N X_N' for all smaller n, and the norm of one (X_n'X_n)^-1
@@ -188,16 +188,19 @@ static moe_status factor_single(const curve *c, ptrdiff_t n, grown *g, int *usab
 static moe_status solve_in_single(const curve *c, ptrdiff_t index, grown *g, double norm, int *done)
 {
     const ptrdiff_t n = c->sizes[index];
+    const int may_improve = n - c->d >= 2 * (g->estimated - c->d); /* a better bound saves steps */
     int usable;
-    moe_status status = factor_single(c, n, g, &usable);
     *done = 0;
+    if (!may_improve && !is_safe(g, norm))
+        return MOE_OK;
+    const moe_status status = factor_single(c, n, g, &usable);
     if (status != MOE_OK || !usable)
         return status;
-    if (n - c->d >= 2 * (g->estimated - c->d)) { /* so many more rows make the bound a better one, which saves steps */
+    if (may_improve) {
         g->inverse_norm = moe_inverse_norm(moe_single_solve, &g->single, c->d, g->work);
         g->estimated = n;
     }
-    return refine(c, index, g, norm * g->inverse_norm, done);
+    return is_safe(g, norm) ? refine(c, index, g, norm * g->inverse_norm, done) : MOE_OK;
 }
 
 /* Adds the rows to the Gram matrix in single precision and solves with it, as long as that suffices. */
@@ -209,15 +212,17 @@ static moe_status fit_in_single(const curve *c, ptrdiff_t index, grown *g, ptrdi
     if (status != MOE_OK)
         return status;
     const double norm = moe_single_norm(&g->single);
-    if (!moe_gram_is_moderate(norm, c->y, n, 1) || !is_safe(g, norm))
+    if (!moe_gram_is_moderate(norm, c->y, n, 1))
         return MOE_OK;
     status = solve_in_single(c, index, g, norm, done);
     if (status == MOE_OK && !*done && g->updates > 0) { /* their rounding may be the cause */
         g->factored = 0;
         status = solve_in_single(c, index, g, norm, done);
     }
-    if (!*done) /* more rows make it easier, by how far they are more than the columns */
-        g->hard_below = n + (n - c->d);
+    if (!*done) {
+        g->hard_below = n + (n - c->d); /* more rows make it easier, by how far they are more than the columns */
+        g->inverse_norm = INFINITY;     /* for double precision to estimate */
+    }
     return status;
 }
 
@@ -226,7 +231,9 @@ static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g)
     const ptrdiff_t d = c->d, n = c->sizes[index];
     double *coef = c->coef + index * d;
     ptrdiff_t valid = 0;
-    moe_status status = moe_gram_columns(c->X + g->rows * d, n - g->rows, d, g->G, c->interrupt);
+    moe_status status = g->rows == 0 ? moe_gram_clear(g->G, d, c->interrupt) : MOE_OK;
+    if (status == MOE_OK)
+        status = moe_gram_columns(c->X + g->rows * d, n - g->rows, d, g->G, c->interrupt);
     if (status != MOE_OK)
         return status;
     g->rows = n;
@@ -249,7 +256,7 @@ static moe_status fit_in_double(const curve *c, ptrdiff_t index, grown *g)
     status = moe_solve_columns(c->X, c->y, n, d, 1, g->L, coef, g->work, c->interrupt);
     g->in_single = d >= SINGLE_PRECISION_PAYS && n >= g->hard_below;
     g->factored = 0;
-    return status != MOE_OK || !g->in_single ? status : moe_single_begin(&g->single, g->G, c->interrupt);
+    return status != MOE_OK || !g->in_single ? status : moe_single_convert(&g->single, g->G, c->interrupt);
 }
 
 /* Sizes first .. n_sizes-1, all of them above d. */
@@ -257,8 +264,11 @@ static moe_status fit_tall(const curve *c, ptrdiff_t first, ptrdiff_t n_sizes, d
 {
     const ptrdiff_t d = c->d;
     grown g = split(workspace, d);
-    moe_status status = moe_gram_clear(g.G, d, c->interrupt);
+    moe_status status = MOE_OK;
     memset(g.projection, 0, (size_t)d * sizeof *g.projection);
+    g.in_single = d >= SINGLE_PRECISION_PAYS;
+    if (g.in_single)
+        status = moe_single_begin(&g.single, c->X, c->sizes[first], c->interrupt);
     for (ptrdiff_t i = first; i < n_sizes && status == MOE_OK; i++) {
         const ptrdiff_t new_rows = c->sizes[i] - g.seen;
         int done = 0;

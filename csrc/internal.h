@@ -159,9 +159,12 @@ typedef struct {
 
 size_t moe_single_workspace(ptrdiff_t d);
 moe_single moe_single_split(double *workspace, ptrdiff_t d);
-/* Begins with that of G. */
-moe_status moe_single_begin(const moe_single *g, const double *G /* d x d */, const moe_interrupt *interrupt);
-/* Adds that of some rows. */
+/* Begins with no rows, scaled for some. */
+moe_status moe_single_begin(const moe_single *g, const double *X /* n x d */, ptrdiff_t n,
+                            const moe_interrupt *interrupt);
+/* Begins with those in G. */
+moe_status moe_single_convert(const moe_single *g, const double *G /* d x d */, const moe_interrupt *interrupt);
+/* Adds some rows. */
 moe_status moe_single_add(const moe_single *g, const double *X /* n x d */, ptrdiff_t n,
                           const moe_interrupt *interrupt);
 /* The 1-norm of what it stands for. */

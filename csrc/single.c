@@ -5,7 +5,7 @@
 #include "blas.h"
 #include "internal.h"
 
-/* H = D X'X D with D = diag(X_s'X_s)^-1/2, X_s the rows that it began with, and its factor LL' = H. From
+/* H = D X'X D with D = diag(X_s'X_s)^-1/2, X_s the rows that it was scaled for, and its factor LL' = H. From
  *   M^-1 r = D L^-T L^-1 D r
  * six digits or so are right where X'X is well-conditioned; more take steps of refinement. */
 
@@ -29,19 +29,47 @@ moe_single moe_single_split(double *workspace, ptrdiff_t d)
     return g;
 }
 
-moe_status moe_single_begin(const moe_single *g, const double *G, const moe_interrupt *interrupt)
+/* From squared lengths of columns to their scale and weights. */
+static void set_scale(const moe_single *g)
+{
+    double largest = 0.0;
+    for (ptrdiff_t j = 0; j < g->d; j++)
+        largest = fmax(largest, g->scale[j]);
+    for (ptrdiff_t j = 0; j < g->d; j++) {
+        g->weights[j] = (float)sqrt(g->scale[j] / largest);
+        g->scale[j] = 1.0 / sqrt(g->scale[j]);
+    }
+}
+
+moe_status moe_single_begin(const moe_single *g, const double *X, ptrdiff_t n, const moe_interrupt *interrupt)
 {
     const ptrdiff_t d = g->d, check = moe_step(MOE_TOUCHED, d);
-    double smallest = INFINITY;
-    for (ptrdiff_t j = 0; j < d; j++) {
-        g->scale[j] = 1.0 / sqrt(G[j * d + j]);
-        smallest = fmin(smallest, g->scale[j]);
+    memset(g->scale, 0, (size_t)d * sizeof *g->scale);
+    for (ptrdiff_t row = 0; row < n; row++) {
+        if (row % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        for (ptrdiff_t j = 0; j < d; j++)
+            g->scale[j] += X[row * d + j] * X[row * d + j];
     }
+    set_scale(g);
+    for (ptrdiff_t j = 0; j < d; j++) {
+        if (j % check == 0 && moe_stop(interrupt))
+            return MOE_INTERRUPTED;
+        memset(g->H + j * d + j, 0, (size_t)(d - j) * sizeof *g->H);
+    }
+    return MOE_OK;
+}
+
+moe_status moe_single_convert(const moe_single *g, const double *G, const moe_interrupt *interrupt)
+{
+    const ptrdiff_t d = g->d, check = moe_step(MOE_TOUCHED, d);
+    for (ptrdiff_t j = 0; j < d; j++)
+        g->scale[j] = G[j * d + j];
+    set_scale(g);
     for (ptrdiff_t j = 0; j < d; j++) {
         if (j % check == 0 && moe_stop(interrupt))
             return MOE_INTERRUPTED;
         moe_in_use()->scale_to_single(G + j * d + j, d - j, g->scale[j], g->scale + j, g->H + j * d + j);
-        g->weights[j] = (float)(smallest / g->scale[j]);
     }
     return MOE_OK;
 }
