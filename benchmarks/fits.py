@@ -29,7 +29,7 @@ def learning_curve(quick):
             against("numpy pinv(X'X) X'y, in a loop", least_squares.each_size(least_squares.pinv), 38, least=2),
             against("nested Cholesky in NumPy", least_squares.nested_cholesky, 1.4),
         ],
-        floor=Floor("the flops, at dgemm's rate", machine.flops(curve_flops(d, sizes))),
+        floor=Floor("the flops, at the rates of dgemm and sgemm", curve_seconds(d, sizes, np.float32)),
     )
 
 
@@ -85,7 +85,8 @@ def fit_flops(n, d):
     return n * d * short + short**3 / 3
 
 
-def curve_flops(d, sizes):
-    """One Gram matrix and factor for all n < d; for the others one Gram matrix, and a factor each."""
+def curve_seconds(d, sizes, tall_dtype):
+    """Of one Gram matrix and factor for all n < d, and of one Gram matrix and a factor each for the others."""
     wide, tall = [n for n in sizes if n < d], [n for n in sizes if n >= d]
-    return (fit_flops(wide[-1], d) if wide else 0) + (tall[-1] * d**2 if tall else 0) + len(tall) * d**3 / 3
+    return (machine.flops(fit_flops(wide[-1], d) if wide else 0) +
+            machine.flops((tall[-1] * d**2 if tall else 0) + len(tall) * d**3 / 3, tall_dtype))

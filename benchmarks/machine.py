@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from moenoise import _core
 
 PACKAGES = ("moenoise", "numpy", "scipy", "scikit-learn", "torch")
-DGEMM_SIDE = 1200
+GEMM_SIDE = 1200
 
 
 def describe():
@@ -30,20 +30,20 @@ def describe():
         "blas": {"configuration": configuration, "kernel": kernel},
         "libraries": libraries(),
         "versions": {"python": platform.python_version(), "linux": platform.release(), **_versions()},
-        "dgemm": {"what": "GFLOP/s, one thread, NumPy", "rate": dgemm_rate() / 1e9},
+        "dgemm": {"what": "GFLOP/s, one thread, NumPy", "rate": gemm_rate(np.float64) / 1e9},
     }
 
 
 @functools.cache
-def dgemm_rate():
+def gemm_rate(dtype):
     """Floating-point operations a second of the best of some matrix products."""
-    a = np.full((DGEMM_SIDE, DGEMM_SIDE), 0.5)
-    return 2 * DGEMM_SIDE**3 / min(seconds_of(lambda: a @ a) for _ in range(8))
+    a = np.full((GEMM_SIDE, GEMM_SIDE), 0.5, dtype)
+    return 2 * GEMM_SIDE**3 / min(seconds_of(lambda: a @ a) for _ in range(8))
 
 
-def flops(count):
-    """Seconds that so many floating-point operations take at the dgemm rate."""
-    return count / dgemm_rate()
+def flops(count, dtype=np.float64):
+    """Seconds that so many floating-point operations take at the rate of dgemm, or of sgemm."""
+    return count / gemm_rate(dtype)
 
 
 def reads(array):
