@@ -116,7 +116,9 @@ def profiled(what, *arguments):
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder, "perf.data"))
         record = ["perf", "record", "--quiet", "--freq", str(FREQUENCY), "--event", "cpu-clock", "--output", data]
-        subprocess.run([*record, sys.executable, *arguments], check=False, capture_output=True)
+        run = subprocess.run([*record, sys.executable, *arguments], check=False, capture_output=True, text=True)
+        if run.returncode > 1 or "Traceback" in run.stderr:  # 1 alone: a formula of the claim fails
+            sys.exit(f"this could not be profiled: {' '.join(arguments)}\n{run.stderr}")
         report = ["perf", "report", "--stdio", "--input", data, "--sort", what, "--show-nr-samples",
                   "--field-separator", ","]
         return subprocess.run(report, check=True, capture_output=True, text=True).stdout
